@@ -15,36 +15,36 @@ use crate::printable::Printable;
 pub struct Time(pub Duration);
 
 impl FromStr for Time {
-    type Err = DurationError;
+    type Err = TimeError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let error = |problem| DurationError {
+        let error = |problem| TimeError {
             typed: text.to_owned(),
             problem,
         };
         let text = text.trim();
         if text.is_empty() {
-            return Err(error(DurationProblem::Empty));
+            return Err(error(TimeProblem::Empty));
         }
         let number = text.strip_prefix(['-', '+']).unwrap_or(text);
         if number
             .bytes()
             .all(|byte| byte.is_ascii_digit() || byte == b'.')
         {
-            return Err(error(DurationProblem::UnitMissing));
+            return Err(error(TimeProblem::UnitMissing));
         }
         let duration = SpanParser::new()
             .parse_duration(text)
-            .map_err(|_| error(DurationProblem::NotADuration))?;
+            .map_err(|_| error(TimeProblem::NotADuration))?;
         if duration.is_negative() {
-            return Err(error(DurationProblem::Negative));
+            return Err(error(TimeProblem::Negative));
         }
         let duration = duration.unsigned_abs();
         if duration < DURATION_MIN {
-            return Err(error(DurationProblem::TooShort));
+            return Err(error(TimeProblem::TooShort));
         }
         if duration > DURATION_MAX {
-            return Err(error(DurationProblem::TooLong));
+            return Err(error(TimeProblem::TooLong));
         }
         Ok(Time(duration))
     }
@@ -61,7 +61,7 @@ impl Display for Time {
 pub struct Every(pub Option<Duration>);
 
 impl FromStr for Every {
-    type Err = DurationError;
+    type Err = TimeError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text.trim() {
@@ -83,13 +83,13 @@ impl Display for Every {
 /// Why a text is not a [`Time`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{}` {problem}", Printable(typed))]
-pub struct DurationError {
+pub struct TimeError {
     typed: String,
-    problem: DurationProblem,
+    problem: TimeProblem,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-enum DurationProblem {
+enum TimeProblem {
     #[error("is empty; write for example 10s")]
     Empty,
     #[error("has no unit; write for example 500ms, 10s or 2m")]
@@ -103,6 +103,30 @@ enum DurationProblem {
     #[error("is too long: at most a year")]
     TooLong,
 }
+
+/// A number of things as people write it: digits only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Count(pub usize);
+
+impl FromStr for Count {
+    type Err = CountError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let number = text.trim().parse().map(Count);
+        number.map_err(|_| CountError(text.to_owned()))
+    }
+}
+
+impl Display for Count {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Why a text is not a [`Count`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{}` is not a whole number, or too large", Printable(.0))]
+pub struct CountError(String);
 
 /// A size in bytes as people write it: `512`, `512B`, `64KiB`, `1MB`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

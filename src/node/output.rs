@@ -1,0 +1,61 @@
+//! Where received messages go.
+
+use std::fmt::{self, Display};
+use std::net::SocketAddr;
+use std::os::fd::RawFd;
+
+use crate::Message;
+use crate::config::PeerUrl;
+
+/// A message as it came from a peer.
+#[derive(Debug, Clone, Copy)]
+pub struct Received<'a> {
+    /// Who sent it.
+    pub from: PeerName<'a>,
+    /// The path of the connection, at least `/`.
+    pub path: &'a str,
+    /// What was sent.
+    pub message: &'a Message,
+}
+
+/// How a peer is called: by its URL if this node dialed it, by its address if it was accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PeerName<'a> {
+    /// A configured peer that this node dialed.
+    Dialed(&'a PeerUrl),
+    /// The remote address of an accepted connection.
+    Accepted(SocketAddr),
+}
+
+impl Display for PeerName<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PeerName::Dialed(url) => url.fmt(f),
+            PeerName::Accepted(address) => address.fmt(f),
+        }
+    }
+}
+
+/// Takes the messages that a node receives. Called from the loop, so it must never block.
+pub trait Output {
+    /// A message has been received.
+    fn message(&mut self, received: &Received<'_>);
+
+    /// End of a turn: hand over what the turn gathered. `true` means that something is left
+    /// because the destination does not take more now.
+    fn flush(&mut self) -> bool {
+        false
+    }
+
+    /// Descriptor that becomes writable when the destination takes more. The node waits for it
+    /// and calls [`flush`](Self::flush).
+    fn descriptor(&self) -> Option<RawFd> {
+        None
+    }
+}
+
+impl<F: FnMut(&Received<'_>)> Output for F {
+    fn message(&mut self, received: &Received<'_>) {
+        self(received);
+    }
+}
