@@ -5,13 +5,12 @@
 
 use std::ffi::OsStr;
 use std::fmt::Display;
-use std::marker::PhantomData;
 use std::str::FromStr;
 
-use clap::builder::{BoolishValueParser, PossibleValuesParser, TypedValueParser};
+use clap::builder::TypedValueParser;
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
-use clap::{ArgAction, Args, CommandFactory, Parser};
+use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser};
 use log::LevelFilter;
 use wsmesh::config::{BindAddress, Count, Every, Limits, PeerUrl, Size, SlowPeer, Template, Time};
 use wsmesh::{Config, Printable};
@@ -41,7 +40,7 @@ Times have a unit (500ms, 10s, 2m, 1h 30m), sizes may have one (512B, 64KiB, 1MB
 
 const AFTER_LONG_HELP: &str = "\
 Every option can be given in the environment too: --max-head 16KiB as WSMESH_MAX_HEAD=16KiB, \
---echo as WSMESH_ECHO=true, -vv as WSMESH_VERBOSE=2. The command line goes first.
+--echo as WSMESH_ECHO=true, -vv as WSMESH_VERBOSE=2. The command line goes first; a variable set to nothing is not set.
 
 Times have a unit (500ms, 10s, 2m, 1h 30m), sizes may have one (512B, 64KiB, 1MB; a bare number \
 is bytes).
@@ -58,7 +57,7 @@ Examples:
 struct Addresses {
     /// Listen on this address (host:port, ip:port, [ipv6]:port)
     ///
-    /// Listen on this address: host:port, ip:port or [ipv6]:port. A name with several addresses,
+    /// A name with several addresses,
     /// as localhost often is, listens on all of them. Port 0 lets the system choose; the log
     /// says which port it is. May be repeated or given as a list with commas. Without it the
     /// node only dials, and --peers is required.
@@ -74,7 +73,7 @@ struct Addresses {
 
     /// Dial these peers (ws://host[:port][/path][?query])
     ///
-    /// Dial these peers and keep dialing them: ws://host[:port][/path][?query]. A list with
+    /// A list with
     /// commas, and may be repeated; an empty item is an error, the same URL twice is dialed
     /// once, and a comma inside a URL is written %2C. A peer that cannot be reached, or is lost,
     /// is dialed again for ever, less and less often. A URL that leads to this node itself is
@@ -94,15 +93,15 @@ struct Addresses {
 struct Messages {
     /// Time between two broadcasts, or off
     ///
-    /// Time between two broadcasts to all peers, or off for none. Kept to the clock: traffic
-    /// neither delays nor bunches it.
+    /// A broadcast goes to all peers. The interval is kept to the clock: traffic neither delays
+    /// nor bunches broadcasts. With off there are none.
     #[arg(long, env = "WSMESH_INTERVAL", value_name = "TIME")]
     #[arg(value_parser = typed::<Every>(), default_value_t = Every(Config::default().interval))]
     interval: Every,
 
-    /// Text of the broadcast, with {index} {bind} {seq} {time}
+    /// What to broadcast
     ///
-    /// Text of the broadcast. {index} becomes the number of the receiving peer, {bind} the
+    /// {index} becomes the number of the receiving peer, {bind} the
     /// address this node listens on, {seq} the number of the broadcast and {time} its time in
     /// UTC; {{ and }} are the braces themselves. With {index} the text is made for each peer by
     /// itself; without it once for all, which is cheaper with many peers.
@@ -112,23 +111,18 @@ struct Messages {
 
     /// Also send each message back to the peer that sent it
     ///
-    /// Also send each data message back to the peer that sent it: unchanged, in order, text as
-    /// text and binary as binary. For debugging and for conformance suites.
-    #[arg(long, env = "WSMESH_ECHO", value_parser = BoolishValueParser::new())]
+    /// Unchanged, in order, text as text and binary as binary. For debugging and for conformance
+    /// suites.
+    #[arg(long, env = "WSMESH_ECHO", value_parser = switch())]
     echo: bool,
 
-    /// What happens to a peer that does not read
+    /// disconnect, drop-oldest or drop-newest
     ///
     /// What happens to a peer that reads so slowly that its --outbox is full: disconnect closes
     /// it with code 1013, so that it knows; drop-oldest makes room by dropping what has waited
     /// longest; drop-newest drops what does not fit.
-    #[arg(
-        long,
-        env = "WSMESH_SLOW_PEER",
-        value_name = "POLICY",
-        hide_possible_values = true
-    )]
-    #[arg(value_parser = slow_peer(), default_value_t = SlowPeer::default())]
+    #[arg(long, env = "WSMESH_SLOW_PEER", value_name = "POLICY")]
+    #[arg(value_parser = typed::<SlowPeer>(), default_value_t = SlowPeer::default())]
     slow_peer: SlowPeer,
 }
 
@@ -136,30 +130,24 @@ struct Messages {
 struct LimitOptions {
     /// Connections in all
     ///
-    /// Connections in all, dialed and accepted. At the limit further peers hear 503, until 10 %
-    /// have left. Each connection takes a file descriptor; the limit of the system is raised as
-    /// far as it allows.
-    #[arg(long, env = "WSMESH_MAX_CONNECTIONS", value_name = "NUMBER")]
+    /// Dialed and accepted. At the limit further peers hear 503, until 10 % have left. Each
+    /// connection takes a file descriptor; the system's limit is raised as far as it allows.
+    #[arg(long, env = "WSMESH_MAX_CONNECTIONS", value_name = "N")]
     #[arg(value_parser = typed::<Count>(), default_value_t = Count(LIMITS.connections_max))]
     max_connections: Count,
 
     /// Connections accepted from one address
     ///
-    /// Connections accepted from one remote address. Further ones hear 429. Clients behind one
-    /// NAT or proxy share it.
-    #[arg(
-        long,
-        env = "WSMESH_MAX_CONNECTIONS_PER_ADDRESS",
-        value_name = "NUMBER"
-    )]
+    /// Further ones hear 429. Clients behind one NAT or proxy share it.
+    #[arg(long, env = "WSMESH_MAX_CONNECTIONS_PER_ADDRESS", value_name = "N")]
     #[arg(value_parser = typed::<Count>(), default_value_t = Count(LIMITS.connections_per_address_max))]
     max_connections_per_address: Count,
 
-    /// Connections accepted that have not upgraded yet
+    /// Connections not upgraded yet
     ///
     /// Connections accepted that have not upgraded to WebSocket yet. Further ones hear 503.
     /// Keeps peers that connect and say nothing from filling the node.
-    #[arg(long, env = "WSMESH_MAX_HANDSHAKES", value_name = "NUMBER")]
+    #[arg(long, env = "WSMESH_MAX_HANDSHAKES", value_name = "N")]
     #[arg(value_parser = typed::<Count>(), default_value_t = Count(LIMITS.handshakes_max))]
     max_handshakes: Count,
 
@@ -173,7 +161,7 @@ struct LimitOptions {
 
     /// Size of an HTTP head
     ///
-    /// Size of the HTTP head of an upgrade, request or response. A longer request hears 431, a
+    /// Of a request that we receive or of the response to ours. A longer request hears 431, a
     /// longer response ends the dial.
     #[arg(long, env = "WSMESH_MAX_HEAD", value_name = "SIZE")]
     #[arg(value_parser = typed::<Size>(), default_value_t = Size(LIMITS.head_bytes_max))]
@@ -181,7 +169,7 @@ struct LimitOptions {
 
     /// Size of a message
     ///
-    /// Size of a message, all its fragments together. A peer that sends a longer one is closed
+    /// All its fragments together. A peer that sends a longer one is closed
     /// with code 1009.
     #[arg(long, env = "WSMESH_MAX_MESSAGE", value_name = "SIZE")]
     #[arg(value_parser = typed::<Size>(), default_value_t = Size(LIMITS.message_bytes_max))]
@@ -189,14 +177,13 @@ struct LimitOptions {
 
     /// Bytes that may wait for one peer
     ///
-    /// Bytes that may wait to be sent to one peer, the message that overflows it included; at
-    /// least twice --max-message. What happens beyond it is --slow-peer. Every peer that does
-    /// not read may cost this much memory.
+    /// The message that overflows it included; at least twice --max-message. What happens beyond
+    /// it is --slow-peer. Every peer that does not read may cost this much memory.
     #[arg(long, env = "WSMESH_OUTBOX", value_name = "SIZE")]
     #[arg(value_parser = typed::<Size>(), default_value_t = Size(LIMITS.outbox_bytes_max))]
     outbox: Size,
 
-    /// Silence after which a peer is pinged, or off
+    /// Silence before a ping, or off
     ///
     /// A peer that sent nothing for this long is pinged, and dropped after twice this time. With
     /// off, a peer that vanished without a word is noticed only when something is sent to it.
@@ -206,31 +193,30 @@ struct LimitOptions {
 
     /// Time for a peer to answer a Close
     ///
-    /// Time a peer has to answer a Close before its connection is dropped.
+    /// Then its connection is dropped.
     #[arg(long, env = "WSMESH_CLOSE_TIMEOUT", value_name = "TIME")]
     #[arg(value_parser = typed::<Time>(), default_value_t = Time(LIMITS.close_timeout))]
     close_timeout: Time,
 
     /// Time for all peers to go after Ctrl-C
     ///
-    /// Time for all peers to answer their Close after Ctrl-C or SIGTERM. Then the node ends
-    /// without them. A second Ctrl-C ends it at once.
+    /// Or after SIGTERM. They have this time to take what is queued and to answer their Close;
+    /// then the node ends without them. A second Ctrl-C ends it at once.
     #[arg(long, env = "WSMESH_SHUTDOWN_TIMEOUT", value_name = "TIME")]
     #[arg(value_parser = typed::<Time>(), default_value_t = Time(LIMITS.shutdown_timeout))]
     shutdown_timeout: Time,
 
-    /// Longest wait before a peer is dialed again for the first time
+    /// Wait before the first redial, at most
     ///
-    /// Longest wait before a peer that was lost or not reached is dialed again. Doubles with
-    /// each failure; the wait itself is random between zero and this, so that many nodes do not
-    /// dial at the same moment.
+    /// This bound doubles with each failure. The wait itself is random between zero and the
+    /// bound, so that many nodes do not dial at the same moment.
     #[arg(long, env = "WSMESH_RETRY_MIN", value_name = "TIME")]
     #[arg(value_parser = typed::<Time>(), default_value_t = Time(LIMITS.retry_min))]
     retry_min: Time,
 
-    /// Longest wait before a peer is dialed again at all
+    /// Wait before any redial, at most
     ///
-    /// The wait before a peer is dialed again stops doubling here.
+    /// Where the doubling of --retry-min stops.
     #[arg(long, env = "WSMESH_RETRY_MAX", value_name = "TIME")]
     #[arg(value_parser = typed::<Time>(), default_value_t = Time(LIMITS.retry_max))]
     retry_max: Time,
@@ -240,17 +226,15 @@ struct LimitOptions {
 struct Logging {
     /// Log more: -v debug, -vv trace
     ///
-    /// Log more than info: -v debug, -vv trace (in the environment a number). Libraries log
-    /// warnings and errors only. RUST_LOG, if set, goes before both -v and -q and reaches the
-    /// libraries too: RUST_LOG=wsmesh=debug,mio=trace.
-    #[arg(short, long, env = "WSMESH_VERBOSE", action = ArgAction::Count)]
+    /// In the environment a number. Libraries log warnings and errors only. RUST_LOG, if set,
+    /// goes before -v and -q and reaches the libraries too: RUST_LOG=wsmesh=debug,mio=trace.
+    #[arg(short, long, env = "WSMESH_VERBOSE", action = ArgAction::Count, value_parser = times())]
     verbose: u8,
 
     /// Log less: -q warnings, -qq errors, -qqq nothing
     ///
-    /// Log less than info: -q warnings, -qq errors, -qqq nothing (in the environment a number).
-    /// Why the program ended with status 1 is always said.
-    #[arg(short, long, env = "WSMESH_QUIET", action = ArgAction::Count)]
+    /// In the environment a number. Why the program ended with status 1 is always said.
+    #[arg(short, long, env = "WSMESH_QUIET", action = ArgAction::Count, value_parser = times())]
     quiet: u8,
 }
 
@@ -258,7 +242,8 @@ impl Cli {
     /// Reads the arguments and the environment of the process. Ends the process with the help
     /// (status 0) or with what is wrong (status 2).
     pub(crate) fn from_process() -> Cli {
-        Cli::parse()
+        let read = || Cli::from_arg_matches(&command().try_get_matches()?);
+        read().unwrap_or_else(|error| error.exit())
     }
 
     /// What to log where RUST_LOG does not say.
@@ -315,27 +300,60 @@ impl Cli {
 
 /// An error of the command line: exits with status 2 and points to the help.
 pub(crate) fn usage_error(what: impl Display) -> clap::Error {
-    Cli::command().error(ErrorKind::ValueValidation, what)
+    command().error(ErrorKind::ValueValidation, what)
+}
+
+/// The options as declared above, with what holds for all of them.
+fn command() -> clap::Command {
+    Cli::command().mut_args(|arg| {
+        let is_empty = |name| std::env::var_os(name).is_some_and(|value| value.is_empty());
+        let takes_value = matches!(arg.get_action(), ArgAction::Set | ArgAction::Append);
+        let arg = match arg.get_env() {
+            // Set to nothing is how a variable is unset in many a configuration file.
+            Some(name) if is_empty(name) => arg.env(None),
+            _ => arg,
+        };
+        // The rule that makes the name of a variable stands at the end of the help. A value
+        // like -1 is a wrong value and not an unknown option.
+        arg.hide_env(true).allow_hyphen_values(takes_value)
+    })
 }
 
 /// Parses a value with its own [`FromStr`] and lets its own error speak, which names what was
 /// typed; we add where it was typed.
-fn typed<T>() -> Typed<T> {
-    Typed(PhantomData)
+fn typed<T>() -> Typed<T>
+where
+    T: FromStr<Err: Display>,
+{
+    Typed(|text| text.parse().map_err(|error: T::Err| error.to_string()))
 }
 
-struct Typed<T>(PhantomData<fn() -> T>);
+/// A flag without a value, which the environment gives one.
+fn switch() -> Typed<bool> {
+    Typed(|text| match text.to_ascii_lowercase().as_str() {
+        "true" | "yes" | "on" | "1" => Ok(true),
+        "false" | "no" | "off" | "0" => Ok(false),
+        _ => Err(format!("`{}` is neither true nor false", Printable(text))),
+    })
+}
+
+/// How often a flag is given, which is a number in the environment.
+fn times() -> Typed<u8> {
+    Typed(|text| {
+        let number = text.trim().parse();
+        number.map_err(|_| format!("`{}` is not a number from 0 to 255", Printable(text)))
+    })
+}
+
+struct Typed<T>(fn(&str) -> Result<T, String>);
 
 impl<T> Clone for Typed<T> {
     fn clone(&self) -> Self {
-        typed()
+        Typed(self.0)
     }
 }
 
-impl<T> TypedValueParser for Typed<T>
-where
-    T: FromStr<Err: Display> + Clone + Send + Sync + 'static,
-{
+impl<T: Clone + Send + Sync + 'static> TypedValueParser for Typed<T> {
     type Value = T;
 
     fn parse_ref(
@@ -354,26 +372,266 @@ where
         value: &OsStr,
         source: ValueSource,
     ) -> Result<T, clap::Error> {
-        let place = match (source, arg.and_then(clap::Arg::get_env), arg) {
-            (ValueSource::EnvVariable, Some(name), _) => name.to_string_lossy().into_owned(),
-            (_, _, Some(arg)) => arg.to_string(),
-            (_, _, None) => String::new(),
-        };
-        let error = |what: &dyn Display| {
-            let text = format!("{place}: {what}");
-            command.clone().error(ErrorKind::ValueValidation, text)
-        };
-        match value.to_str() {
-            Some(text) => text.parse().map_err(|what| error(&what)),
+        let parsed = match value.to_str() {
+            Some(text) => (self.0)(text),
             None => {
                 let shown = value.to_string_lossy();
-                Err(error(&format_args!("`{}` is not UTF-8", Printable(&shown))))
+                Err(format!("`{}` is not UTF-8", Printable(&shown)))
             }
-        }
+        };
+        parsed.map_err(|what| {
+            let place = match (source, arg.and_then(clap::Arg::get_env)) {
+                (ValueSource::EnvVariable, Some(name)) => name.to_string_lossy().into_owned(),
+                _ => format!("--{}", arg.and_then(clap::Arg::get_long).unwrap_or("")),
+            };
+            let text = format!("{place}: {what}");
+            command.clone().error(ErrorKind::ValueValidation, text)
+        })
     }
 }
 
-/// The policies by name; clap knows them all, so that it can suggest the right one.
-fn slow_peer() -> impl TypedValueParser<Value = SlowPeer> {
-    PossibleValuesParser::new(SlowPeer::ALL.map(SlowPeer::as_str)).try_map(|name| name.parse())
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn cli(line: &str) -> Result<Cli, clap::Error> {
+        let words = std::iter::once("wsmesh").chain(line.split_whitespace());
+        Cli::from_arg_matches(&command().try_get_matches_from(words)?)
+    }
+
+    fn config(line: &str) -> Config {
+        cli(line).and_then(Cli::into_config).unwrap()
+    }
+
+    fn error(line: &str) -> String {
+        let error = cli(line).and_then(Cli::into_config).unwrap_err();
+        assert_eq!(error.exit_code(), 2, "{line}");
+        error.to_string()
+    }
+
+    #[test]
+    fn clap_accepts_its_definition() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn every_option_has_its_variable_and_both_helps() {
+        for arg in Cli::command().get_arguments() {
+            let long = arg.get_long().unwrap();
+            let expected = format!("WSMESH_{}", long.to_uppercase().replace('-', "_"));
+            assert_eq!(arg.get_env().unwrap(), expected.as_str());
+            assert!(
+                arg.get_help().is_some() && arg.get_long_help().is_some(),
+                "{long}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_short_help_has_one_line_an_option() {
+        let help = command().term_width(100).render_help().to_string();
+        let options = command().get_arguments().count() + 2;
+        let lines = help.lines().filter(|line| line.starts_with("  "));
+        assert_eq!(lines.count(), options, "{help}");
+    }
+
+    #[test]
+    fn what_is_not_said_has_the_defaults_of_the_library() {
+        let expected = Config {
+            binds: vec!["localhost:8080".parse().unwrap()],
+            ..Config::default()
+        };
+        assert_eq!(config("--bind localhost:8080"), expected);
+    }
+
+    #[test]
+    fn every_option_reaches_its_place() {
+        let config = config(
+            "-b a:1,b:2 --bind [::1]:3 -p ws://a,ws://b/x -p ws://c --interval 2m --message {seq} \
+             --echo --slow-peer drop-oldest --max-connections 11 --max-connections-per-address 12 \
+             --max-handshakes 13 --handshake-timeout 14s --max-head 1KiB --max-message 64KiB \
+             --outbox 1MB --ping-interval off --close-timeout 15s --shutdown-timeout 16s \
+             --retry-min 17ms --retry-max 18s",
+        );
+        let expected = Config {
+            binds: ["a:1", "b:2", "[::1]:3"]
+                .map(|bind| bind.parse().unwrap())
+                .to_vec(),
+            peers: ["ws://a", "ws://b/x", "ws://c"]
+                .map(|url| url.parse().unwrap())
+                .to_vec(),
+            interval: Some(Duration::from_secs(120)),
+            message: "{seq}".parse().unwrap(),
+            echo: true,
+            slow_peer: SlowPeer::DropOldest,
+            limits: Limits {
+                connections_max: 11,
+                connections_per_address_max: 12,
+                handshakes_max: 13,
+                handshake_timeout: Duration::from_secs(14),
+                head_bytes_max: 1024,
+                message_bytes_max: 65536,
+                outbox_bytes_max: 1_000_000,
+                ping_interval: None,
+                close_timeout: Duration::from_secs(15),
+                shutdown_timeout: Duration::from_secs(16),
+                retry_min: Duration::from_millis(17),
+                retry_max: Duration::from_secs(18),
+            },
+        };
+        assert_eq!(config, expected);
+    }
+
+    #[test]
+    fn the_same_peer_twice_is_one_peer() {
+        let peers = config("-p ws://a,ws://b -p ws://A:80/").peers;
+        assert_eq!(peers.len(), 2);
+    }
+
+    #[test]
+    fn the_level_follows_both_flags() {
+        for (line, level) in [
+            ("", LevelFilter::Info),
+            ("-v", LevelFilter::Debug),
+            ("-vv", LevelFilter::Trace),
+            ("-vvvv", LevelFilter::Trace),
+            ("-q", LevelFilter::Warn),
+            ("-qq", LevelFilter::Error),
+            ("-qqq", LevelFilter::Off),
+            ("-qqqqq", LevelFilter::Off),
+            ("-v -q", LevelFilter::Info),
+        ] {
+            assert_eq!(cli(line).unwrap().log_level(), level, "{line}");
+        }
+    }
+
+    #[test]
+    fn errors_name_the_option_and_what_was_typed() {
+        for (line, parts) in [
+            ("", ["--bind localhost:8080", "--peers ws://localhost:8080"]),
+            ("-b 8080", ["--bind: `8080`", "localhost:PORT"]),
+            ("-b a:1,,b:2", ["--bind: `` is empty", "stray comma"]),
+            (
+                "-p localhost:8080",
+                ["--peers: `localhost:8080`", "ws://localhost:8080"],
+            ),
+            ("-p wss://a", ["--peers: `wss://a`", "not supported yet"]),
+            ("-p ws://a,", ["--peers: `` is empty", "stray comma"]),
+            ("-b a:1 --interval 10", ["--interval: `10`", "no unit"]),
+            ("-b a:1 --interval -1s", ["--interval: `-1s`", "negative"]),
+            ("-b a:1 --message {name}", ["--message", "{name}"]),
+            (
+                "-b a:1 --slow-peer drop",
+                ["--slow-peer: `drop`", "drop-newest"],
+            ),
+            ("-b a:1 --max-head 1", ["--max-head 1B", "512B"]),
+            (
+                "-b a:1 --max-connections x",
+                ["--max-connections: `x`", "number"],
+            ),
+            (
+                "-b a:1 --outbox 1MiB",
+                ["--outbox 1MiB", "--max-message 1MiB"],
+            ),
+            (
+                "-b a:1 --retry-min 2m",
+                ["--retry-min 2m", "--retry-max 1m"],
+            ),
+            ("-b a:1 --foo", ["--foo", "--help"]),
+        ] {
+            let error = error(line);
+            for part in parts {
+                assert!(error.contains(part), "{line}: {error}");
+            }
+        }
+    }
+
+    #[test]
+    fn errors_carry_no_control_characters_of_what_was_typed() {
+        let words = ["wsmesh", "--bind", "\u{1b}[31m\u{7}"];
+        let error = command()
+            .try_get_matches_from(words)
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains(r"\u{1b}[31m\u{7}"), "{error}");
+    }
+
+    /// Runs this test in a process of its own, where it finds `variables` in the environment
+    /// and prints what it makes of them.
+    fn from_environment(variables: &[(&str, &str)]) -> String {
+        let output = std::process::Command::new(std::env::current_exe().unwrap())
+            .args([
+                "--exact",
+                "cli::tests::in_another_process",
+                "--ignored",
+                "--nocapture",
+            ])
+            .envs(variables.iter().copied())
+            .output()
+            .unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    #[test]
+    #[ignore = "run by from_environment"]
+    fn in_another_process() {
+        match cli("") {
+            Ok(cli) => println!("{:?} {cli:?}", cli.log_level()),
+            Err(error) => println!("{error}"),
+        }
+    }
+
+    #[test]
+    fn the_environment_gives_what_the_command_line_does_not() {
+        let got = from_environment(&[
+            ("WSMESH_BIND", "a:1,b:2"),
+            ("WSMESH_ECHO", "true"),
+            ("WSMESH_VERBOSE", "2"),
+            ("WSMESH_MAX_HEAD", "1KiB"),
+            ("WSMESH_INTERVAL", "off"),
+            ("WSMESH_MESSAGE", ""),
+        ]);
+        for part in [
+            "\"a\"",
+            "\"b\"",
+            "echo: true",
+            "Size(1024)",
+            "Every(None)",
+            "Trace",
+            "client",
+        ] {
+            assert!(got.contains(part), "{part}: {got}");
+        }
+    }
+
+    #[test]
+    fn a_flag_in_the_environment_is_true_or_false() {
+        for (value, expected) in [
+            ("1", "echo: true"),
+            ("on", "echo: true"),
+            ("TRUE", "echo: true"),
+            ("0", "echo: false"),
+            ("false", "echo: false"),
+            ("", "echo: false"),
+            ("maybe", "WSMESH_ECHO: `maybe` is neither true nor false"),
+        ] {
+            let got = from_environment(&[("WSMESH_ECHO", value)]);
+            assert!(got.contains(expected), "{value}: {got}");
+        }
+    }
+
+    #[test]
+    fn a_count_in_the_environment_is_a_number() {
+        for (value, expected) in [
+            ("1", "Warn"),
+            ("3", "Off"),
+            ("0", "Info"),
+            ("", "Info"),
+            ("true", "WSMESH_QUIET: `true` is not a number"),
+        ] {
+            let got = from_environment(&[("WSMESH_QUIET", value)]);
+            assert!(got.contains(expected), "{value}: {got}");
+        }
+    }
 }
