@@ -3,17 +3,17 @@
 //! Syntax only: turns text into a [`Config`] and touches nothing. What a value means and what it
 //! may be is the business of [`wsmesh::config`].
 
-use std::ffi::OsStr;
-use std::fmt::Display;
-use std::str::FromStr;
+mod typed;
 
-use clap::builder::TypedValueParser;
+use std::fmt::Display;
+
 use clap::error::ErrorKind;
-use clap::parser::ValueSource;
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser};
 use log::LevelFilter;
+use wsmesh::Config;
 use wsmesh::config::{BindAddress, Count, Every, Limits, PeerUrl, Size, SlowPeer, Template, Time};
-use wsmesh::{Config, Printable};
+
+use self::typed::{switch, times, typed};
 
 const LIMITS: Limits = Limits::DEFAULT;
 
@@ -317,77 +317,6 @@ fn command() -> clap::Command {
         // like -1 is a wrong value and not an unknown option.
         arg.hide_env(true).allow_hyphen_values(takes_value)
     })
-}
-
-/// Parses a value with its own [`FromStr`] and lets its own error speak, which names what was
-/// typed; we add where it was typed.
-fn typed<T>() -> Typed<T>
-where
-    T: FromStr<Err: Display>,
-{
-    Typed(|text| text.parse().map_err(|error: T::Err| error.to_string()))
-}
-
-/// A flag without a value, which the environment gives one.
-fn switch() -> Typed<bool> {
-    Typed(|text| match text.to_ascii_lowercase().as_str() {
-        "true" | "yes" | "on" | "1" => Ok(true),
-        "false" | "no" | "off" | "0" => Ok(false),
-        _ => Err(format!("`{}` is neither true nor false", Printable(text))),
-    })
-}
-
-/// How often a flag is given, which is a number in the environment.
-fn times() -> Typed<u8> {
-    Typed(|text| {
-        let number = text.trim().parse();
-        number.map_err(|_| format!("`{}` is not a number from 0 to 255", Printable(text)))
-    })
-}
-
-struct Typed<T>(fn(&str) -> Result<T, String>);
-
-impl<T> Clone for Typed<T> {
-    fn clone(&self) -> Self {
-        Typed(self.0)
-    }
-}
-
-impl<T: Clone + Send + Sync + 'static> TypedValueParser for Typed<T> {
-    type Value = T;
-
-    fn parse_ref(
-        &self,
-        command: &clap::Command,
-        arg: Option<&clap::Arg>,
-        value: &OsStr,
-    ) -> Result<T, clap::Error> {
-        self.parse_ref_(command, arg, value, ValueSource::CommandLine)
-    }
-
-    fn parse_ref_(
-        &self,
-        command: &clap::Command,
-        arg: Option<&clap::Arg>,
-        value: &OsStr,
-        source: ValueSource,
-    ) -> Result<T, clap::Error> {
-        let parsed = match value.to_str() {
-            Some(text) => (self.0)(text),
-            None => {
-                let shown = value.to_string_lossy();
-                Err(format!("`{}` is not UTF-8", Printable(&shown)))
-            }
-        };
-        parsed.map_err(|what| {
-            let place = match (source, arg.and_then(clap::Arg::get_env)) {
-                (ValueSource::EnvVariable, Some(name)) => name.to_string_lossy().into_owned(),
-                _ => format!("--{}", arg.and_then(clap::Arg::get_long).unwrap_or("")),
-            };
-            let text = format!("{place}: {what}");
-            command.clone().error(ErrorKind::ValueValidation, text)
-        })
-    }
 }
 
 #[cfg(test)]
