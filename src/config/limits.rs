@@ -24,9 +24,9 @@ pub const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 /// A dialed connection that held this long starts its backoff anew when it is lost.
 pub const RESET_AFTER: Duration = Duration::from_secs(30);
 
-/// Connections beyond the admission limits that are kept just to be told so. One more is dropped
-/// without an answer.
-pub const REFUSALS_MAX: usize = 256;
+/// Connections beyond the admission limits that are kept until they have read why. Further ones get
+/// the same answer but are dropped at once, so that a reset may overtake it.
+pub const REFUSALS_MAX: usize = 1024;
 
 /// Time a connection that has had its last word is read and discarded, so that the kernel does
 /// not take that word back with a reset.
@@ -70,6 +70,16 @@ pub const HEAD_BYTES_CEILING: usize = 1024 * 1024;
 /// reserve the length that it announces.
 pub const MESSAGE_BYTES_CEILING: usize = 1 << 30;
 
+/// Time that sent bytes may stay unacknowledged where pings are off.
+pub const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(60);
+
+/// Bytes waiting for a peer above which it is not read from, so that what it makes us answer stays
+/// bounded too. The answers to one turn's bytes and one largest message still fit above it, because
+/// an outbox holds two.
+pub const fn high_water_bytes(outbox_bytes_max: usize) -> usize {
+    outbox_bytes_max / 4
+}
+
 const _: () = {
     let defaults = Limits::DEFAULT;
     assert!(defaults.connections_max <= CONNECTIONS_CEILING);
@@ -80,10 +90,7 @@ const _: () = {
     assert!(defaults.message_bytes_max <= MESSAGE_BYTES_CEILING);
     assert!(defaults.outbox_bytes_max >= 2 * defaults.message_bytes_max);
     assert!(defaults.retry_min.as_nanos() <= defaults.retry_max.as_nanos());
-    // One turn must be able to take what it accepts, and a refused one costs no more than one
-    // turn's worth of admissions.
     assert!(ACCEPTS_PER_TURN <= LISTEN_BACKLOG as usize);
-    assert!(REFUSALS_MAX <= ACCEPTS_PER_TURN);
     // A head of default size is read in one turn.
     assert!(defaults.head_bytes_max <= READ_BUFFER_BYTES);
     assert!(READMIT_PERCENT > 0 && READMIT_PERCENT < 100);
@@ -147,6 +154,16 @@ pub struct Limits {
 }
 
 impl Limits {
+    /// Time without a received byte after which a peer is given up; `None`: never.
+    pub fn silence_max(&self) -> Option<Duration> {
+        self.ping_interval.map(|interval| 2 * interval)
+    }
+
+    /// Time that sent bytes may stay unacknowledged before the kernel gives a connection up.
+    pub fn unacknowledged_max(&self) -> Duration {
+        self.silence_max().unwrap_or(UNACKNOWLEDGED_MAX)
+    }
+
     /// The defaults, usable in constants.
     pub const DEFAULT: Limits = Limits {
         connections_max: 16384,

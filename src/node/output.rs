@@ -1,11 +1,8 @@
 //! Where received messages go.
 
-use std::fmt::{self, Display};
-use std::net::SocketAddr;
 use std::os::fd::RawFd;
 
-use crate::Message;
-use crate::config::PeerUrl;
+use crate::{Message, net::PeerName};
 
 /// A message as it came from a peer.
 #[derive(Debug, Clone, Copy)]
@@ -16,24 +13,6 @@ pub struct Received<'a> {
     pub path: &'a str,
     /// What was sent.
     pub message: &'a Message,
-}
-
-/// How a peer is called: by its URL if this node dialed it, by its address if it was accepted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PeerName<'a> {
-    /// A configured peer that this node dialed.
-    Dialed(&'a PeerUrl),
-    /// The remote address of an accepted connection.
-    Accepted(SocketAddr),
-}
-
-impl Display for PeerName<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            PeerName::Dialed(url) => url.fmt(f),
-            PeerName::Accepted(address) => address.fmt(f),
-        }
-    }
 }
 
 /// Takes the messages that a node receives. Called from the loop, so it must never block.
