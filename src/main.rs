@@ -38,6 +38,10 @@ fn main() -> ExitCode {
 }
 
 fn run(config: Config) -> Result<(), Box<dyn Error>> {
+    // A connection costs a descriptor; the usual soft limit of 1024 is for programs that use select.
+    if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
+        log::warn!("cannot raise the limit of descriptors: {error}");
+    }
     let mut output = StdoutOutput::open()?;
     let mut node = Node::new(config)?;
     node.handle_signals()?;
