@@ -10,4 +10,6 @@
     reason = "a test that cannot go on should panic at once"
 )]
 
+mod article;
+mod foreign;
 mod support;
