@@ -21,6 +21,19 @@ fn hears(ears: &Lines, bind: std::net::SocketAddr) {
     });
 }
 
+/// Without wsmesh: what fails here is no fault of the node.
+#[test]
+fn it_works_by_itself() {
+    let first = Article::start(&[], INTERVAL);
+    let second = Article::start(&[first.url()], INTERVAL);
+    hears(&first.received, second.address());
+    hears(&second.received, first.address());
+    first.lose_all_peers();
+    eventually("both have no peer", || {
+        first.peer_count() + second.peer_count() == 0
+    });
+}
+
 #[test]
 fn it_dials_wsmesh() {
     let node = Node::listening(OPTIONS);
@@ -62,7 +75,9 @@ fn everyone_of_three_hears_everyone() {
         (&second.received, [first.address(), third.address()]),
         (&third.stdout, [first.address(), second.address()]),
     ] {
-        others.map(|bind| hears(ears, bind));
+        for bind in others {
+            hears(ears, bind);
+        }
     }
 
     // … then the article's, wsmesh, the article's.
@@ -75,7 +90,9 @@ fn everyone_of_three_hears_everyone() {
         (&second.stdout, [first.address(), third.address()]),
         (&third.received, [first.address(), second.address()]),
     ] {
-        others.map(|bind| hears(ears, bind));
+        for bind in others {
+            hears(ears, bind);
+        }
     }
 }
 

@@ -11,5 +11,6 @@
 )]
 
 mod article;
+mod autobahn;
 mod foreign;
 mod support;

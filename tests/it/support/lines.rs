@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::DEADLINE;
 
@@ -124,6 +124,29 @@ impl Lines {
         count: usize,
         wanted: impl Fn(&str) -> bool,
     ) -> Vec<String> {
+        self.try_wait_until(DEADLINE, count, wanted)
+            .unwrap_or_else(|found| {
+                let why = if self.gathered().ended {
+                    "and nothing will follow"
+                } else {
+                    "within the deadline"
+                };
+                panic!(
+                    "{what}: not there {why} ({} of {count} found). The last lines:\n{}",
+                    found.len(),
+                    self.tail(20)
+                )
+            })
+    }
+
+    /// As [`wait_until`](Lines::wait_until), with a deadline of its own; if that passes, what was
+    /// found is the error.
+    pub(crate) fn try_wait_until(
+        &self,
+        deadline: Duration,
+        count: usize,
+        wanted: impl Fn(&str) -> bool,
+    ) -> Result<Vec<String>, Vec<String>> {
         let started = Instant::now();
         let mut found = Vec::new();
         let mut seen = 0;
@@ -137,26 +160,16 @@ impl Lines {
                 seen += 1;
             }
             if found.len() >= count {
-                return found;
+                return Ok(found);
             }
             let waited = started.elapsed();
-            if gathered.ended || waited >= DEADLINE {
-                let why = if gathered.ended {
-                    "and nothing will follow"
-                } else {
-                    "within the deadline"
-                };
-                drop(gathered);
-                panic!(
-                    "{what}: not there {why} ({} found among {seen} lines). The last lines:\n{}",
-                    found.len(),
-                    self.tail(20)
-                );
+            if gathered.ended || waited >= deadline {
+                return Err(found);
             }
             gathered = self
                 .shared
                 .changed
-                .wait_timeout(gathered, DEADLINE - waited)
+                .wait_timeout(gathered, deadline - waited)
                 .expect("no panic under the lock")
                 .0;
         }

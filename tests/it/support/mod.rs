@@ -54,15 +54,25 @@ pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
 
 /// Waits until `attempt` has a value and returns it; panics with `what` after [`DEADLINE`].
 #[track_caller]
-pub(crate) fn eventually_some<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn eventually_some<T>(what: &str, attempt: impl FnMut() -> Option<T>) -> T {
+    eventually_some_within(DEADLINE, what, attempt)
+}
+
+/// … with a deadline of its own.
+#[track_caller]
+pub(crate) fn eventually_some_within<T>(
+    deadline: Duration,
+    what: &str,
+    mut attempt: impl FnMut() -> Option<T>,
+) -> T {
     let started = Instant::now();
     loop {
         if let Some(value) = attempt() {
             return value;
         }
         assert!(
-            started.elapsed() < DEADLINE,
-            "not within {DEADLINE:?}: {what}"
+            started.elapsed() < deadline,
+            "not within {deadline:?}: {what}"
         );
         std::thread::sleep(Duration::from_millis(5));
     }

@@ -2,8 +2,9 @@
 
 use std::io::Write;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::time::Duration;
 
-use super::{Lines, eventually_some};
+use super::{DEADLINE, Lines, eventually_some, eventually_some_within};
 
 /// A running process whose output is gathered by line. Killed on drop; when the test panics, the
 /// last lines are shown.
@@ -103,13 +104,45 @@ impl Program {
         self.status
     }
 
-    /// Waits until it has ended and its output has been read.
+    /// Waits until it has ended and what it said on standard error has been read.
     #[track_caller]
     pub(crate) fn wait_exit(&mut self) -> ExitStatus {
+        self.wait_exit_within(DEADLINE)
+    }
+
+    /// … with a deadline of its own, for what really takes long.
+    #[track_caller]
+    pub(crate) fn wait_exit_within(&mut self, deadline: Duration) -> ExitStatus {
         let what = format!("{} ends", self.name);
-        let status = eventually_some(&what, || self.try_exit());
+        let status = eventually_some_within(deadline, &what, || self.try_exit());
         self.stderr.wait_end();
         status
+    }
+
+    /// Waits until it listens on a TCP port of IPv4, and returns that: for programs that take port
+    /// 0 and do not say which they got (Linux).
+    #[track_caller]
+    pub(crate) fn wait_listening_port(&self) -> u16 {
+        eventually_some(&format!("{} listens", self.name), || {
+            let sockets: Vec<String> = std::fs::read_dir(format!("/proc/{}/fd", self.id()))
+                .ok()?
+                .filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok())
+                .filter_map(|target| {
+                    let inode = target.to_str()?.strip_prefix("socket:[")?;
+                    Some(inode.strip_suffix(']')?.to_owned())
+                })
+                .collect();
+            let table = std::fs::read_to_string("/proc/net/tcp").ok()?;
+            table.lines().find_map(|line| {
+                const LISTEN: &str = "0A";
+                let columns: Vec<&str> = line.split_whitespace().collect();
+                let (local, state, inode) = (columns.get(1)?, columns.get(3)?, columns.get(9)?);
+                if *state != LISTEN || !sockets.iter().any(|socket| socket == inode) {
+                    return None;
+                }
+                u16::from_str_radix(local.split_once(':')?.1, 16).ok()
+            })
+        })
     }
 
     /// Ends it with SIGKILL, if it still runs, and waits.
