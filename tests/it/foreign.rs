@@ -75,7 +75,7 @@ fn text_and_binary_come_back(implementation: Implementation, dials: Dials) {
         return;
     };
     pair.peer.say("text 0 grüße ✓ 🌐");
-    pair.peer.events.wait_for("text 0 18 ");
+    pair.peer.events.wait_for("text 0 16 ");
     pair.peer.events.wait_for("grüße ✓ 🌐");
     pair.peer.say("binary 0 00ff80fe0d0a1b");
     pair.peer.events.wait_for("binary 0 7 ");
