@@ -34,6 +34,9 @@ impl Pair {
         count: usize,
         options: &[&str],
     ) -> Option<Pair> {
+        if !implementation.is_installed() {
+            return None;
+        }
         let (node, peer) = match dials {
             Dials::Foreign => {
                 let node = Node::listening(options);

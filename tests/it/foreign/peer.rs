@@ -18,6 +18,18 @@ pub(super) enum Implementation {
     Websockets,
 }
 
+impl Implementation {
+    /// Whether it is installed; says so if not.
+    #[track_caller]
+    pub(super) fn is_installed(self) -> bool {
+        match self {
+            Implementation::TokioTungstenite => true,
+            Implementation::Ws => tools::node_js().is_some(),
+            Implementation::Websockets => tools::python().is_some(),
+        }
+    }
+}
+
 /// A peer that dials or listens.
 pub(super) struct Peer {
     /// What it says.
