@@ -10,7 +10,14 @@
     reason = "a test that cannot go on should panic at once"
 )]
 
+mod abuse;
 mod article;
 mod autobahn;
+mod dialing;
 mod foreign;
+mod frames;
+mod idle;
+mod keepalive;
+mod people;
 mod support;
+mod upgrade;

@@ -4,6 +4,8 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
+use socket2::{Domain, Socket, Type};
+
 use super::{DEADLINE, Frame, eventually_some};
 
 /// The key and the answer of RFC 6455, section 1.3.
@@ -41,6 +43,30 @@ impl Raw {
         let stream = TcpStream::connect_timeout(&address, DEADLINE)
             .unwrap_or_else(|error| panic!("no connection to {address}: {error}"));
         Raw::new(stream, Role::Client)
+    }
+
+    /// Connects with a socket of the test's choice: another source address, a small buffer.
+    #[track_caller]
+    pub(crate) fn connect_by(address: SocketAddr, prepare: impl FnOnce(&Socket)) -> Raw {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)
+            .expect("a socket can be made");
+        prepare(&socket);
+        socket
+            .connect_timeout(&address.into(), DEADLINE)
+            .unwrap_or_else(|error| panic!("no connection to {address}: {error}"));
+        Raw::new(socket.into(), Role::Client)
+    }
+
+    /// Connects with a small receive buffer and upgrades: a peer for which little fits into the kernel
+    /// while it does not read. (With the very least buffer the kernel takes seconds for a megabyte.)
+    #[track_caller]
+    pub(crate) fn upgraded_narrow(address: SocketAddr, target: &str) -> Raw {
+        let mut raw = Raw::connect_by(address, |socket| {
+            socket.set_recv_buffer_size(16 << 10).expect("SO_RCVBUF");
+        });
+        raw.send(Raw::request(address, target).as_bytes());
+        raw.expect_upgraded();
+        raw
     }
 
     /// Connects and upgrades with a request that is right in everything.
@@ -124,6 +150,27 @@ impl Raw {
             Role::Client => frame.masked().encode(),
             Role::Server => frame.encode(),
         }
+    }
+
+    /// Sends a ping and reads until its pong comes, in order behind everything that was queued for
+    /// this peer before; returns the frames that came first. After it, the node has worked through
+    /// all that was sent.
+    #[track_caller]
+    pub(crate) fn sync(&mut self) -> Vec<Frame> {
+        const MARK: &[u8] = b"sync";
+        self.send_frame(Frame::ping(MARK));
+        let mut before = Vec::new();
+        loop {
+            match self.read_frame() {
+                frame if frame == Frame::pong(MARK) => return before,
+                frame => before.push(frame),
+            }
+        }
+    }
+
+    /// A second hand on the same connection, to send while this one reads.
+    pub(crate) fn sender(&self) -> TcpStream {
+        self.stream.try_clone().expect("a descriptor is left")
     }
 
     /// Ends the sending direction (FIN); receiving goes on.
@@ -292,8 +339,14 @@ pub(crate) struct RawListener {
 impl RawListener {
     /// Listens on a free port of 127.0.0.1.
     pub(crate) fn bind() -> RawListener {
-        let listener =
-            TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port of 127.0.0.1");
+        RawListener::bind_to((Ipv4Addr::LOCALHOST, 0).into())
+    }
+
+    /// Listens there.
+    #[track_caller]
+    pub(crate) fn bind_to(address: SocketAddr) -> RawListener {
+        let listener = TcpListener::bind(address)
+            .unwrap_or_else(|error| panic!("cannot listen on {address}: {error}"));
         listener.set_nonblocking(true).expect("O_NONBLOCK");
         RawListener { listener }
     }
