@@ -32,9 +32,15 @@ fn three_nodes_on_three_terminals_hear_one_another() {
         format!("Message to client {index} from localhost:{port}")
     };
     // A dialed peer is called by its URL, one that was accepted by its address.
-    second.stdout.wait_for_line(&format!("{to_first} {}", text(&first, 0)));
-    third.stdout.wait_for_line(&format!("{to_first} {}", text(&first, 1)));
-    third.stdout.wait_for_line(&format!("{to_second} {}", text(&second, 1)));
+    second
+        .stdout
+        .wait_for_line(&format!("{to_first} {}", text(&first, 0)));
+    third
+        .stdout
+        .wait_for_line(&format!("{to_first} {}", text(&first, 1)));
+    third
+        .stdout
+        .wait_for_line(&format!("{to_second} {}", text(&second, 1)));
     for (hears, says) in [(&first, &second), (&first, &third), (&second, &third)] {
         let from = format!(" from localhost:{}", says.address().port());
         let line = hears.stdout.wait_for(&from);
@@ -45,7 +51,9 @@ fn three_nodes_on_three_terminals_hear_one_another() {
     }
     // The index counts those who are there: when one goes, another moves up.
     second.stop();
-    third.stdout.wait_for_line(&format!("{to_first} {}", text(&first, 0)));
+    third
+        .stdout
+        .wait_for_line(&format!("{to_first} {}", text(&first, 0)));
     third.stop();
     first.stop();
     for node in [&first, &second, &third] {
@@ -99,7 +107,10 @@ fn the_echo_is_byte_for_byte_and_in_order() {
     // The largest message that is allowed.
     expected.push(Frame::binary(vec![0xff; 1 << 20]));
     let mut sender = peer.sender();
-    let bytes: Vec<u8> = expected.iter().flat_map(|f| f.clone().masked().encode()).collect();
+    let bytes: Vec<u8> = expected
+        .iter()
+        .flat_map(|f| f.clone().masked().encode())
+        .collect();
     let sending = std::thread::spawn(move || std::io::Write::write_all(&mut sender, &bytes));
     for frame in expected {
         assert!(peer.read_frame() == frame, "{frame:?}");
@@ -131,10 +142,15 @@ fn a_message_is_a_line_with_who_sent_it() {
     node.stdout.wait_for_line(&format!("{url} from the dialed"));
 
     let mut plain = Raw::upgraded(node.address(), "/");
-    plain.send_frames([Frame::text("grüße"), Frame::binary([0, 0x1b, 0xff]), Frame::text("")]);
+    plain.send_frames([
+        Frame::text("grüße"),
+        Frame::binary([0, 0x1b, 0xff]),
+        Frame::text(""),
+    ]);
     let who = plain.local_address();
     node.stdout.wait_for_line(&format!("{who} grüße"));
-    node.stdout.wait_for_line(&format!("{who} [binary, 3 bytes] 001bff"));
+    node.stdout
+        .wait_for_line(&format!("{who} [binary, 3 bytes] 001bff"));
     node.stdout.wait_for_line(&format!("{who} "));
 
     let mut channel = Raw::upgraded(node.address(), "/sensors?rate=5");
@@ -145,11 +161,27 @@ fn a_message_is_a_line_with_who_sent_it() {
 
 #[test]
 fn peers_come_as_a_list_or_one_by_one() {
-    let listeners = [RawListener::bind(), RawListener::bind(), RawListener::bind()];
-    let urls: Vec<_> = listeners.iter().map(|listener| listener.url("/x")).collect();
+    let listeners = [
+        RawListener::bind(),
+        RawListener::bind(),
+        RawListener::bind(),
+    ];
+    let urls: Vec<_> = listeners
+        .iter()
+        .map(|listener| listener.url("/x"))
+        .collect();
     let list = format!("{},{}", urls[0], urls[1]);
     // The first one twice: it is one peer.
-    let options = ["--interval", "off", "--peers", &list, "-p", &urls[2], "-p", &urls[0]];
+    let options = [
+        "--interval",
+        "off",
+        "--peers",
+        &list,
+        "-p",
+        &urls[2],
+        "-p",
+        &urls[0],
+    ];
     let node = Node::with(options);
     let _peers: Vec<_> = listeners.iter().map(RawListener::accept_upgraded).collect();
     node.wait_connected(3);
@@ -182,7 +214,10 @@ fn every_option_may_come_from_the_environment() {
     let mut command = Node::command(["--max-message", "128KiB"]);
     command
         .env("WSMESH_BIND", "127.0.0.1:0,127.0.0.2:0")
-        .env("WSMESH_PEERS", format!("{},{}", listeners[0].url("/"), listeners[1].url("/")))
+        .env(
+            "WSMESH_PEERS",
+            format!("{},{}", listeners[0].url("/"), listeners[1].url("/")),
+        )
         .env("WSMESH_INTERVAL", "off")
         .env("WSMESH_ECHO", "true")
         .env("WSMESH_VERBOSE", "1")
@@ -196,10 +231,15 @@ fn every_option_may_come_from_the_environment() {
     let long = Frame::binary(vec![7; 2000]);
     let mut peer = Raw::upgraded(node.address(), "/");
     peer.send_frame(long.clone());
-    assert_eq!(peer.read_frame(), long, "echoed, and the command line goes first");
+    assert_eq!(
+        peer.read_frame(),
+        long,
+        "echoed, and the command line goes first"
+    );
     let mut long_head = Raw::connect(node.address());
     long_head.send(Raw::request(node.address(), &format!("/{}", letters(600))));
     assert!(long_head.read_answer().0.starts_with("HTTP/1.1 431 "));
+    drop(long_head);
     node.stderr.wait_for(" DEBUG ");
 }
 
@@ -209,7 +249,11 @@ fn ended(mut node: Node, status: i32) -> String {
     let exit = node.wait_exit();
     let said = node.stderr.all().join("\n");
     assert_eq!(exit.code(), Some(status), "{said}");
-    assert_eq!(node.stdout.wait_end(), [""; 0], "standard output is for messages");
+    assert_eq!(
+        node.stdout.wait_end(),
+        [""; 0],
+        "standard output is for messages"
+    );
     said
 }
 
@@ -220,14 +264,32 @@ fn wrong_usage_names_what_was_typed_and_opens_nothing() {
         (&[][..], &["--bind", "--peers", "nothing to do"][..]),
         (&["--bind", "8080"], &["`8080`", "localhost:PORT"]),
         (&["--bind", "localhost"], &["`localhost`", "port"]),
-        (&["--bind", "localhost:99999"], &["`localhost:99999`", "port"]),
-        (&["--bind", "http://localhost:80"], &["`http://localhost:80`", "host:port"]),
+        (
+            &["--bind", "localhost:99999"],
+            &["`localhost:99999`", "port"],
+        ),
+        (
+            &["--bind", "http://localhost:80"],
+            &["`http://localhost:80`", "host:port"],
+        ),
         (&["--bind", ":8080"], &["`:8080`", "0.0.0.0:PORT"]),
         (&["--bind", ""], &["empty", "host:port"]),
-        (&["--peers", "localhost:8080"], &["`localhost:8080`", "ws://localhost:8080"]),
-        (&["--peers", "wss://a.example/x"], &["`wss://a.example/x`", "wss", "ws://"]),
-        (&["--peers", "http://a.example"], &["`http://a.example`", "ws://a.example"]),
-        (&["--peers", "ftp://a.example"], &["`ftp://a.example`", "ftp"]),
+        (
+            &["--peers", "localhost:8080"],
+            &["`localhost:8080`", "ws://localhost:8080"],
+        ),
+        (
+            &["--peers", "wss://a.example/x"],
+            &["`wss://a.example/x`", "wss", "ws://"],
+        ),
+        (
+            &["--peers", "http://a.example"],
+            &["`http://a.example`", "ws://a.example"],
+        ),
+        (
+            &["--peers", "ftp://a.example"],
+            &["`ftp://a.example`", "ftp"],
+        ),
         (&["--peers", "ws://"], &["`ws://`", "host"]),
         (&["--peers", "ws://a:0"], &["`ws://a:0`", "port"]),
         (&["--peers", "ws://a,,ws://b"], &["empty", "ws://host"]),
@@ -237,21 +299,42 @@ fn wrong_usage_names_what_was_typed_and_opens_nothing() {
         (&["--interval=-5s"], &["--interval", "`-5s`", "negative"]),
         (&["--interval", "soon"], &["--interval", "`soon`", "10s"]),
         (&["--interval", "0s"], &["--interval", "`0s`", "short"]),
-        (&["--message", "{name}"], &["--message", "{name}", "{index}, {bind}, {seq} and {time}"]),
+        (
+            &["--message", "{name}"],
+            &["--message", "{name}", "{index}, {bind}, {seq} and {time}"],
+        ),
         (&["--message", "{index"], &["--message", "{{"]),
         (&["--slow-peer", "wait"], &["wait", "drop-oldest"]),
         (&["--max-message", "1XB"], &["--max-message", "`1XB`"]),
-        (&["--max-message", "3MiB"], &["--outbox", "--max-message", "3MiB", "4MiB"]),
+        (
+            &["--max-message", "3MiB"],
+            &["--outbox", "--max-message", "3MiB", "4MiB"],
+        ),
         (&["--max-head", "1B"], &["--max-head", "1B", "512B"]),
-        (&["--max-connections", "0"], &["--max-connections", "0", "1"]),
-        (&["--max-connections", "many"], &["--max-connections", "`many`"]),
-        (&["--retry-min", "2m", "--retry-max", "1m"], &["--retry-min", "2m", "--retry-max", "1m"]),
+        (
+            &["--max-connections", "0"],
+            &["--max-connections", "0", "1"],
+        ),
+        (
+            &["--max-connections", "many"],
+            &["--max-connections", "`many`"],
+        ),
+        (
+            &["--retry-min", "2m", "--retry-max", "1m"],
+            &["--retry-min", "2m", "--retry-max", "1m"],
+        ),
         (&["--ping-interval", "1"], &["--ping-interval", "`1`"]),
         (&["--intervall", "1s"], &["--intervall", "--interval"]),
         (&["ws://localhost"], &["ws://localhost"]),
     ] {
-        let is_about_addresses = options.first().is_none_or(|o| matches!(*o, "--bind" | "--peers"));
-        let more = if is_about_addresses { &[][..] } else { &bind[..] };
+        let is_about_addresses = options
+            .first()
+            .is_none_or(|o| matches!(*o, "--bind" | "--peers"));
+        let more = if is_about_addresses {
+            &[][..]
+        } else {
+            &bind[..]
+        };
         let text = ended(Node::with([options, more].concat()), 2);
         for part in said {
             assert!(text.contains(part), "{options:?}: no {part:?} in {text}");
@@ -273,7 +356,10 @@ fn a_wrong_variable_is_named() {
         command.env(name, value);
         let text = ended(Node::start(command), 2);
         let typed = value.trim_start_matches("wsmesh=");
-        assert!(text.contains(name) && text.contains(typed), "{name}: {text}");
+        assert!(
+            text.contains(name) && text.contains(typed),
+            "{name}: {text}"
+        );
     }
 }
 
@@ -288,16 +374,41 @@ fn help_and_version_go_to_standard_output() {
     }
     let options: Vec<&String> = lines[0].iter().filter(|l| l.contains("--")).collect();
     for option in [
-        "bind", "peers", "interval", "message", "echo", "slow-peer", "max-connections",
-        "max-connections-per-address", "max-handshakes", "handshake-timeout", "max-head",
-        "max-message", "outbox", "ping-interval", "close-timeout", "shutdown-timeout", "retry-min",
-        "retry-max", "verbose", "quiet",
+        "bind",
+        "peers",
+        "interval",
+        "message",
+        "echo",
+        "slow-peer",
+        "max-connections",
+        "max-connections-per-address",
+        "max-handshakes",
+        "handshake-timeout",
+        "max-head",
+        "max-message",
+        "outbox",
+        "ping-interval",
+        "close-timeout",
+        "shutdown-timeout",
+        "retry-min",
+        "retry-max",
+        "verbose",
+        "quiet",
     ] {
         let flag = format!("--{option}");
-        assert!(options.iter().any(|line| line.contains(&flag)), "{flag} in -h");
-        assert!(lines[1].iter().any(|line| line.contains(&flag)), "{flag} in --help");
+        assert!(
+            options.iter().any(|line| line.contains(&flag)),
+            "{flag} in -h"
+        );
+        assert!(
+            lines[1].iter().any(|line| line.contains(&flag)),
+            "{flag} in --help"
+        );
     }
-    assert!(lines[1].len() > 2 * lines[0].len(), "--help says more than -h");
+    assert!(
+        lines[1].len() > 2 * lines[0].len(),
+        "--help says more than -h"
+    );
     assert!(lines[2][0].starts_with("wsmesh "));
 }
 
@@ -381,7 +492,10 @@ fn peers_that_do_not_answer_are_given_up_after_the_shutdown_timeout() {
     assert_eq!(node.wait_exit().code(), Some(0));
     let took = begun.elapsed();
     assert!(took >= timeout, "{took:?}");
-    assert!(took < Duration::from_secs(5), "not the 5 s of --close-timeout: {took:?}");
+    assert!(
+        took < Duration::from_secs(5),
+        "not the 5 s of --close-timeout: {took:?}"
+    );
     // What stays behind is said.
     node.stderr.wait_for("1 connection");
 }
@@ -389,8 +503,7 @@ fn peers_that_do_not_answer_are_given_up_after_the_shutdown_timeout() {
 #[test]
 fn a_second_ctrl_c_ends_at_once_with_1() {
     for signal in ["INT", "TERM"] {
-        let mut node =
-            Node::listening(["--shutdown-timeout", "1h", "--close-timeout", "1h"]);
+        let mut node = Node::listening(["--shutdown-timeout", "1h", "--close-timeout", "1h"]);
         let mut peer = Raw::upgraded(node.address(), "/");
         node.signal("INT");
         assert_eq!(peer.read_to_close().1.close_code(), Some(1001));
@@ -439,7 +552,14 @@ fn a_closed_standard_output_does_not_end_it() {
 
 #[test]
 fn a_closed_standard_error_does_not_end_it() {
-    let options = ["--bind", "127.0.0.1:0", "--interval", "off", "--echo", "-vv"];
+    let options = [
+        "--bind",
+        "127.0.0.1:0",
+        "--interval",
+        "off",
+        "--echo",
+        "-vv",
+    ];
     let (reader, gone) = pipe();
     drop(reader);
     let broken = Node::start_with_streams(Node::command(options), Stdio::piped(), gone);
@@ -489,7 +609,11 @@ fn a_standard_output_that_nobody_reads_does_not_stall_the_node() {
     let who = peer.local_address();
     let expected = format!("{who} {}", text.payload_text());
     for line in stdout.all() {
-        assert!(line == expected || line.ends_with("heard again"), "{:.80}", line);
+        assert!(
+            line == expected || line.ends_with("heard again"),
+            "{:.80}",
+            line
+        );
     }
     drop(peer);
     node.stop();
@@ -497,7 +621,14 @@ fn a_standard_output_that_nobody_reads_does_not_stall_the_node() {
 
 #[test]
 fn a_standard_error_that_nobody_reads_does_not_stall_the_node() {
-    let options = ["--bind", "127.0.0.1:0", "--interval", "off", "--echo", "-vv"];
+    let options = [
+        "--bind",
+        "127.0.0.1:0",
+        "--interval",
+        "off",
+        "--echo",
+        "-vv",
+    ];
     let (_reader, stderr) = pipe();
     let mut node = Node::start_with_streams(Node::command(options), Stdio::piped(), stderr);
     let address = SocketAddr::from(([127, 0, 0, 1], node.wait_listening_port()));
@@ -559,7 +690,10 @@ fn what_a_peer_sends_cannot_steer_the_terminal() {
         assert!(line.chars().all(is_safe), "{line:?}");
         assert!(!line.starts_with("forged"), "{line:?}");
     }
-    assert!(lines.iter().any(|line| line.contains("forged line")), "it is shown all the same");
+    assert!(
+        lines.iter().any(|line| line.contains("forged line")),
+        "it is shown all the same"
+    );
 }
 
 #[test]

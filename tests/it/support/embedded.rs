@@ -71,11 +71,7 @@ impl Embedded {
 
     /// Waits until the counters are as `wanted` says, and returns those.
     #[track_caller]
-    pub(crate) fn wait_counters(
-        &self,
-        what: &str,
-        wanted: impl Fn(&Counters) -> bool,
-    ) -> Counters {
+    pub(crate) fn wait_counters(&self, what: &str, wanted: impl Fn(&Counters) -> bool) -> Counters {
         let mut seen = self.counters();
         let deadline = std::time::Instant::now() + super::DEADLINE;
         while !wanted(&seen) {
@@ -106,7 +102,9 @@ impl Embedded {
 
     /// Whether the loop is still running.
     pub(crate) fn is_running(&self) -> bool {
-        self.thread.as_ref().is_some_and(|thread| !thread.is_finished())
+        self.thread
+            .as_ref()
+            .is_some_and(|thread| !thread.is_finished())
     }
 
     /// Asks it to stop and waits until it has.

@@ -115,6 +115,11 @@ impl Raw {
         &self.stream
     }
 
+    /// Whether this side dialed, and so has to mask.
+    pub(crate) fn is_client(&self) -> bool {
+        self.role == Role::Client
+    }
+
     /// The address of this side, as the node sees it.
     pub(crate) fn local_address(&self) -> SocketAddr {
         self.stream.local_addr().expect("a connected socket")
@@ -152,9 +157,9 @@ impl Raw {
         }
     }
 
-    /// Sends a ping and reads until its pong comes, in order behind everything that was queued for
-    /// this peer before; returns the frames that came first. After it, the node has worked through
-    /// all that was sent.
+    /// Sends a ping and reads until its pong comes, and returns the frames that came first. Then the
+    /// node has worked through all that was sent; a pong may overtake the echo of what came just
+    /// before it.
     #[track_caller]
     pub(crate) fn sync(&mut self) -> Vec<Frame> {
         const MARK: &[u8] = b"sync";
