@@ -5,25 +5,24 @@
 //! whom it tells is not its business.
 
 use std::{
-    borrow::Cow,
     io::{self, ErrorKind},
     mem,
     net::SocketAddr,
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
 use mio::net::TcpStream;
 
 use super::{
     close::CloseReason,
     frame::Outgoing,
+    keepalive::{Check, KeepAlive},
     outbox::Pushed,
     session::{Heard, Role, Session, Standing},
     timer::Deadlines,
     token::Token,
     transport::{Received, Transport},
-    upgrade::{self, Dialing, NodeId, Refusal, Request, Response, Status},
+    upgrade::{self, Dialing, NodeId, Refusal, Request, Response, Status, gather},
 };
 use crate::{
     config::{Limits, SlowPeer, limits},
@@ -89,12 +88,7 @@ pub(crate) struct Connection {
     /// Path and query of the upgrade request, unless it is the plain `/`.
     target: Option<Box<str>>,
     deadline: Option<Instant>,
-    /// When bytes were received last; what we send does not count.
-    received_at: Instant,
-    /// When the ping was sent that is not answered yet.
-    pinged_at: Option<Instant>,
-    pings: u32,
-    round_trip: Option<Duration>,
+    keep_alive: KeepAlive,
     reason: Option<CloseReason>,
     /// Whether the upgrade was ever done.
     was_open: bool,
@@ -181,10 +175,7 @@ impl Connection {
             transport: Transport::new(stream),
             target: None,
             deadline: None,
-            received_at: turn.now,
-            pinged_at: None,
-            pings: 0,
-            round_trip: None,
+            keep_alive: KeepAlive::new(turn.now),
             reason: None,
             was_open: false,
             is_shedding: false,
@@ -223,7 +214,12 @@ impl Connection {
         self.transport.stream()
     }
 
-    pub(crate) fn pending_bytes(&self) -> usize {
+    /// How long the peer took to answer the last ping.
+    pub(crate) fn round_trip(&self) -> Option<Duration> {
+        self.keep_alive.round_trip()
+    }
+
+    fn pending_bytes(&self) -> usize {
         self.transport.outbox.pending_bytes()
     }
 
@@ -260,8 +256,9 @@ impl Connection {
     /// Whether there may be something to receive, and it should be. Not while much waits for the peer
     /// itself: a peer that sends and never reads is not read either.
     pub(crate) fn wants_to_read(&self, limits: &Limits) -> bool {
-        let is_paused = self.is_open()
-            && self.pending_bytes() > limits::high_water_bytes(limits.outbox_bytes_max);
+        let held_bytes = self.transport.outbox.held_bytes();
+        let is_paused =
+            self.is_open() && held_bytes > limits::high_water_bytes(limits.outbox_bytes_max);
         self.transport.is_readable() && !is_paused && !self.is_ended()
     }
 
@@ -321,7 +318,7 @@ impl Connection {
         mut tell: impl FnMut(Notice),
     ) {
         turn.counters.bytes_received += bytes.len() as u64;
-        self.received_at = turn.now;
+        self.keep_alive.on_received(turn.now);
         match &mut self.phase {
             Phase::Request(head) if !end => {
                 if let Some(head) = gather(head, bytes, turn.limits.head_bytes_max) {
@@ -419,7 +416,7 @@ impl Connection {
     pub(crate) fn on_deadline(&mut self, turn: &mut Turn<'_>) {
         self.deadline = None;
         match &self.phase {
-            Phase::Open(_) => self.keep_alive(turn),
+            Phase::Open(_) => self.check_alive(turn),
             Phase::Request(_) => {
                 let refusal = Refusal::new(Status::RequestTimeout, "the request took too long");
                 self.answer(&refusal, true, turn);
@@ -538,7 +535,7 @@ impl Connection {
             },
         );
         if let Some(payload) = answered {
-            self.on_pong(&payload, turn.now);
+            self.keep_alive.on_pong(&payload, turn.now);
         }
         let is_closed_by_peer = closed_by_peer.is_some();
         if let Some(reason) = closed_by_peer {
@@ -583,60 +580,30 @@ impl Connection {
         self.set_deadline(Some(turn.now + timeout), turn);
     }
 
-    /// Pings a peer that was silent for an interval, closes one that was for two.
-    fn keep_alive(&mut self, turn: &mut Turn<'_>) {
+    fn check_alive(&mut self, turn: &mut Turn<'_>) {
         let Some(interval) = turn.limits.ping_interval else {
             return;
         };
         let Phase::Open(session) = &mut self.phase else {
             return;
         };
-        let silence = turn.now.saturating_duration_since(self.received_at);
-        if silence >= 2 * interval {
-            let is_paused = self.transport.is_readable();
-            let reason = if is_paused {
-                CloseReason::Slow(self.pending_bytes())
-            } else {
-                CloseReason::Silent(silence.as_secs())
-            };
-            return self.close(reason, turn);
-        }
-        let next = if silence >= interval {
-            self.pings = self.pings.wrapping_add(1);
-            session.ping(self.pings.to_be_bytes(), &mut self.transport.outbox);
-            self.pinged_at = Some(turn.now);
-            turn.counters.pings_sent += 1;
-            self.received_at + 2 * interval
-        } else {
-            self.received_at + interval
+        let next = match self.keep_alive.check(turn.now, interval) {
+            Check::Wait(next) => next,
+            Check::Ping(payload, next) => {
+                session.ping(payload, &mut self.transport.outbox);
+                turn.counters.pings_sent += 1;
+                next
+            }
+            // Nothing was received because nothing was read: the peer does not take our answers.
+            Check::Dead(_) if self.transport.is_readable() => {
+                return self.close(CloseReason::Slow(self.pending_bytes()), turn);
+            }
+            Check::Dead(silence) => {
+                return self.close(CloseReason::Silent(silence.as_secs()), turn);
+            }
         };
         self.set_deadline(Some(next), turn);
     }
-
-    fn on_pong(&mut self, payload: &Bytes, now: Instant) {
-        if payload[..] != self.pings.to_be_bytes() {
-            return;
-        }
-        if let Some(pinged_at) = self.pinged_at.take() {
-            let round_trip = now.saturating_duration_since(pinged_at);
-            log::debug!("peer {} answered a ping after {round_trip:?}", self.remote);
-            self.round_trip = Some(round_trip);
-        }
-    }
-}
-
-/// Adds received bytes to what there is of a head, and returns it when it is worth a judgement. After
-/// the first bytes that is when it ends or is too long: a head that comes byte by byte must not cost
-/// its length each time.
-fn gather<'a>(head: &mut Vec<u8>, bytes: &'a [u8], head_bytes_max: usize) -> Option<Cow<'a, [u8]>> {
-    if head.is_empty() {
-        return Some(Cow::Borrowed(bytes));
-    }
-    let seam = head.len().saturating_sub(3);
-    head.extend_from_slice(bytes);
-    let has_blank_line = head[seam..].windows(2).any(|pair| pair == b"\n\n")
-        || head[seam..].windows(3).any(|triple| triple == b"\n\r\n");
-    (has_blank_line || head.len() >= head_bytes_max).then(|| Cow::Owned(mem::take(head)))
 }
 
 /// Whether a socket that was told to connect is connected; not yet is no error.
