@@ -259,7 +259,8 @@ impl Connection {
         let held_bytes = self.transport.outbox.held_bytes();
         let is_paused =
             self.is_open() && held_bytes > limits::high_water_bytes(limits.outbox_bytes_max);
-        self.transport.is_readable() && !is_paused && !self.is_ended()
+        let is_connected = !matches!(self.phase, Phase::Connecting(_) | Phase::Ended);
+        self.transport.is_readable() && is_connected && !is_paused
     }
 
     /// The poll says that there is something to receive, or with `is_end` that an end or an error is.
@@ -334,9 +335,10 @@ impl Connection {
             Phase::Lingering if end && self.transport.outbox.is_empty() => self.end(turn),
             // A peer that ends its half may still read ours.
             Phase::Lingering => {}
-            Phase::Connecting(_) | Phase::Ended if !end => {}
-            _ => {
-                self.reason.get_or_insert(CloseReason::Vanished);
+            Phase::Connecting(_) | Phase::Ended => {}
+            Phase::Request(_) | Phase::Response(..) => {
+                let reason = CloseReason::Failed("ended before the upgrade was done".to_owned());
+                self.reason.get_or_insert(reason);
                 self.end(turn);
             }
         }
@@ -557,12 +559,15 @@ impl Connection {
         }
     }
 
-    /// Both Closes are sent and received; it is the peer that ends the connection.
+    /// Both Closes are sent and received; it is the peer that ends the connection (RFC 6455 §7.1.1).
     fn await_end(&mut self, turn: &mut Turn<'_>) {
-        if let Phase::Open(session) = mem::replace(&mut self.phase, Phase::Ended) {
-            self.phase = Phase::Closing(session);
-            self.set_deadline(Some(turn.now + turn.limits.close_timeout), turn);
-        }
+        self.phase = match mem::replace(&mut self.phase, Phase::Ended) {
+            Phase::Open(session) => {
+                self.set_deadline(Some(turn.now + turn.limits.close_timeout), turn);
+                Phase::Closing(session)
+            }
+            phase => phase,
+        };
     }
 
     fn answer(&mut self, refusal: &Refusal, with_body: bool, turn: &mut Turn<'_>) {
