@@ -18,6 +18,10 @@ pub const ACCEPTS_PER_TURN: usize = 256;
 /// in one turn. Greater favours a few fast peers, smaller favours many.
 pub const READ_BUFFER_BYTES: usize = 32 * 1024;
 
+/// Bytes received in one turn of the loop, from all peers together, before timers and signals get
+/// their share. Peers left over are first in the next turn.
+pub const READ_BYTES_PER_TURN: usize = 512 * 1024;
+
 /// Time until the next address of a name is tried beside the one still connecting (RFC 8305 §5).
 pub const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
@@ -93,6 +97,7 @@ const _: () = {
     assert!(ACCEPTS_PER_TURN <= LISTEN_BACKLOG as usize);
     // A head of default size is read in one turn.
     assert!(defaults.head_bytes_max <= READ_BUFFER_BYTES);
+    assert!(READ_BUFFER_BYTES <= READ_BYTES_PER_TURN);
     assert!(READMIT_PERCENT > 0 && READMIT_PERCENT < 100);
     // All addresses of a name get their turn before the handshake's deadline.
     assert!(

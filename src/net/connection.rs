@@ -289,19 +289,37 @@ impl Connection {
         }
     }
 
-    /// Receives once and works through what came.
+    /// Receives once and works through what came. Returns how many bytes that were.
     pub(crate) fn read(
         &mut self,
         buffer: &mut [u8],
         turn: &mut Turn<'_>,
+        tell: impl FnMut(Notice),
+    ) -> usize {
+        match self.transport.receive(buffer) {
+            Ok(Received::Bytes(len)) => {
+                self.on_bytes(&buffer[..len], false, turn, tell);
+                len
+            }
+            Ok(Received::End) => {
+                self.on_bytes(&[], true, turn, tell);
+                0
+            }
+            Ok(Received::Nothing) => 0,
+            Err(error) => {
+                self.fail(&error, turn);
+                0
+            }
+        }
+    }
+
+    fn on_bytes(
+        &mut self,
+        bytes: &[u8],
+        end: bool,
+        turn: &mut Turn<'_>,
         mut tell: impl FnMut(Notice),
     ) {
-        let (bytes, end) = match self.transport.receive(buffer) {
-            Ok(Received::Bytes(len)) => (&buffer[..len], false),
-            Ok(Received::End) => (&[][..], true),
-            Ok(Received::Nothing) => return,
-            Err(error) => return self.fail(&error, turn),
-        };
         turn.counters.bytes_received += bytes.len() as u64;
         self.received_at = turn.now;
         match &mut self.phase {
@@ -596,12 +614,13 @@ impl Connection {
     }
 
     fn on_pong(&mut self, payload: &Bytes, now: Instant) {
-        if payload[..] == self.pings.to_be_bytes() {
-            if let Some(pinged_at) = self.pinged_at.take() {
-                let round_trip = now.saturating_duration_since(pinged_at);
-                log::debug!("peer {} answered a ping after {round_trip:?}", self.remote);
-                self.round_trip = Some(round_trip);
-            }
+        if payload[..] != self.pings.to_be_bytes() {
+            return;
+        }
+        if let Some(pinged_at) = self.pinged_at.take() {
+            let round_trip = now.saturating_duration_since(pinged_at);
+            log::debug!("peer {} answered a ping after {round_trip:?}", self.remote);
+            self.round_trip = Some(round_trip);
         }
     }
 }

@@ -27,7 +27,7 @@ pub use self::{
     output::{Output, Received},
 };
 use crate::{
-    config::Config,
+    config::{Config, limits},
     message::Message,
     net::{CloseReason, Event, Network, Outgoing, Source, Token},
 };
@@ -151,18 +151,25 @@ impl Node {
             }
         }
         self.network.accept(now);
-        let connections = self.network.take_ready();
-        for token in &connections {
-            self.network.read(*token, now, &mut self.events);
-            self.handle_events(now, output);
-        }
-        self.network.reuse_ready(connections);
+        self.read(now, output);
         self.network.expire(now, &mut self.events);
         self.broadcast_if_due(now);
         self.network.flush(now, &mut self.events);
         self.handle_events(now, output);
         output.flush();
         self.mailbox.publish(*self.network.counters());
+    }
+
+    /// Reads each connection that has something, once, until the turn's budget is used up.
+    fn read(&mut self, now: Instant, output: &mut dyn Output) {
+        let mut received = 0;
+        for _ in 0..self.network.ready_count() {
+            received += self.network.read_next(now, &mut self.events);
+            self.handle_events(now, output);
+            if received >= limits::READ_BYTES_PER_TURN {
+                break;
+            }
+        }
     }
 
     /// How long the poll may sleep: until something is due, and for ever if nothing is.
