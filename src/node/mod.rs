@@ -114,6 +114,9 @@ impl Node {
     pub fn run(mut self, output: &mut dyn Output) -> Result<(), RunError> {
         let mut ready = Events::with_capacity(EVENTS_PER_TURN);
         self.watch_output(output);
+        for address in self.network.listening_addresses() {
+            log::info!("listening on {address}");
+        }
         let mut timeout = Some(Duration::ZERO);
         loop {
             match self.poll.poll(&mut ready, timeout) {
