@@ -16,6 +16,7 @@ mod autobahn;
 mod dialing;
 mod foreign;
 mod frames;
+mod house;
 mod idle;
 mod keepalive;
 mod people;
