@@ -19,6 +19,7 @@ mod frames;
 mod house;
 mod idle;
 mod keepalive;
+mod library;
 mod people;
 mod support;
 mod upgrade;

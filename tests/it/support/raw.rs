@@ -352,6 +352,11 @@ impl RawListener {
     pub(crate) fn bind_to(address: SocketAddr) -> RawListener {
         let listener = TcpListener::bind(address)
             .unwrap_or_else(|error| panic!("cannot listen on {address}: {error}"));
+        RawListener::of(listener)
+    }
+
+    /// Takes a socket that listens already.
+    pub(crate) fn of(listener: TcpListener) -> RawListener {
         listener.set_nonblocking(true).expect("O_NONBLOCK");
         RawListener { listener }
     }
