@@ -189,11 +189,11 @@ fn a_flood_of_bytes_that_are_no_head() {
 
 #[test]
 fn tiny_fragments_count_towards_the_limit_of_a_message() {
-    let node = Node::listening(["--interval", "off", "--max-message", "64KiB"]);
+    let node = Node::listening(["--interval", "off", "--max-message", "16KiB"]);
     let mut peer = Raw::upgraded(node.address(), "/");
     peer.send_frame(Frame::text("x").unfinished());
     let fragment = Frame::continuation("x").unfinished().masked().encode();
-    peer.send(fragment.repeat((64 << 10) - 1));
+    peer.send(fragment.repeat((16 << 10) - 1));
     peer.sync();
     peer.send(fragment);
     let (_, close) = peer.read_to_close();

@@ -186,7 +186,7 @@ fn assert_refused(node: &Node, mut peer: Raw, what: &str, bad: &[u8], code: u16)
     assert_eq!(peer.read_frame(), Frame::text(format!("before {what}")));
     let good = Frame::text(format!("with {what}"));
     let mut bytes = match peer.is_client() {
-        true => good.masked().encode(),
+        true => good.clone().masked().encode(),
         false => good.encode(),
     };
     bytes.extend_from_slice(bad);
@@ -194,7 +194,8 @@ fn assert_refused(node: &Node, mut peer: Raw, what: &str, bad: &[u8], code: u16)
     bytes.extend(Frame::text(format!("after {what}")).masked().encode());
     bytes.extend([0x5a; 10_000]);
     peer.send(bytes);
-    let (_, close) = peer.read_to_close();
+    let (before, close) = peer.read_to_close();
+    assert_eq!(before.first(), Some(&good), "{what}: answered");
     assert_eq!(close.close_code(), Some(code), "{what}: {close:?}");
     assert!(!close.close_reason().is_empty(), "{what}: it says why");
     assert_eq!(peer.was_masked(), !peer.is_client(), "{what}");
@@ -543,11 +544,14 @@ fn frames_after_a_close_are_ignored() {
         Frame::text("after"),
         Frame::ping("after"),
     ]);
-    let (_, close) = peer.read_to_close();
+    let (before, close) = peer.read_to_close();
+    assert_eq!(before, [Frame::text("before")]);
     assert_eq!(close.close_code(), Some(1000));
     assert_eq!(peer.read_to_end(), (vec![], End::Closed));
+    drop(peer);
     node.wait_closed(1);
-    assert!(node.stdout.contain("before") && !node.stdout.contain("after"));
+    node.stdout.wait_for("before");
+    assert!(!node.stdout.contain("after"));
 }
 
 #[test]

@@ -62,7 +62,7 @@ impl Raw {
     #[track_caller]
     pub(crate) fn upgraded_narrow(address: SocketAddr, target: &str) -> Raw {
         let mut raw = Raw::connect_by(address, |socket| {
-            socket.set_recv_buffer_size(16 << 10).expect("SO_RCVBUF");
+            socket.set_recv_buffer_size(64 << 10).expect("SO_RCVBUF");
         });
         raw.send(Raw::request(address, target).as_bytes());
         raw.expect_upgraded();
