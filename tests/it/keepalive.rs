@@ -134,6 +134,20 @@ fn a_peer_whose_process_hangs_is_given_up_and_welcomed_back() {
 }
 
 #[test]
+fn a_node_that_was_stopped_itself_asks_before_it_gives_anyone_up() {
+    let node = Node::listening(["--interval", "off", "--ping-interval", "300ms"]);
+    let mut peer = Raw::upgraded(node.address(), "/");
+    node.signal("STOP");
+    let begun = Instant::now();
+    eventually("more than two intervals have passed", || {
+        begun.elapsed() > Duration::from_millis(700)
+    });
+    node.signal("CONT");
+    assert!(answer_pings(&mut peer, Duration::from_millis(500)) > 0);
+    assert_eq!(node.stderr.count(" closed: "), 0);
+}
+
+#[test]
 fn the_counters_tell_of_pings_and_of_the_silent() {
     let node = Embedded::listening(|config| {
         config.limits.ping_interval = Some(Duration::from_millis(100));

@@ -23,18 +23,19 @@ fn three_nodes_on_three_terminals_hear_one_another() {
     let mut first = started(&BASE, 1);
     let to_first = format!("ws://localhost:{}", first.address().port());
     let mut second = started(&[&BASE[..], &["--peers", &to_first]].concat(), 1);
-    let to_second = format!("ws://localhost:{}", second.address().port());
-    let both = format!("{to_first},{to_second}");
-    let mut third = started(&[&BASE[..], &["--peers", &both]].concat(), 1);
-
     let text = |from: &Node, index: usize| {
         let port = from.address().port();
         format!("Message to client {index} from localhost:{port}")
     };
-    // A dialed peer is called by its URL, one that was accepted by its address.
+    // The index counts in the order in which they came.
     second
         .stdout
         .wait_for_line(&format!("{to_first} {}", text(&first, 0)));
+    let to_second = format!("ws://localhost:{}", second.address().port());
+    let both = format!("{to_first},{to_second}");
+    let mut third = started(&[&BASE[..], &["--peers", &both]].concat(), 1);
+
+    // A dialed peer is called by its URL, one that was accepted by its address.
     third
         .stdout
         .wait_for_line(&format!("{to_first} {}", text(&first, 1)));
