@@ -128,10 +128,10 @@ struct Messages {
 
 #[derive(Debug, Args)]
 struct LimitOptions {
-    /// Connections in all
+    /// Connections accepted
     ///
-    /// Dialed and accepted. At the limit further peers hear 503, until 10 % have left. Each
-    /// connection takes a file descriptor; the system's limit is raised as far as it allows.
+    /// At the limit further peers hear 503, until 10 % have left. Each connection takes a file
+    /// descriptor; the system's limit is raised as far as it allows.
     #[arg(long, env = "WSMESH_MAX_CONNECTIONS", value_name = "N")]
     #[arg(value_parser = typed::<Count>(), default_value_t = Count(LIMITS.connections_max))]
     max_connections: Count,

@@ -400,6 +400,7 @@ impl Network {
             events.push(Event::Closed {
                 name: name_of(&connection, &self.dialer).to_string(),
                 reason,
+                round_trip: connection.round_trip(),
             });
         }
         match connection.side() {

@@ -114,6 +114,9 @@ impl Node {
     pub fn run(mut self, output: &mut dyn Output) -> Result<(), RunError> {
         let mut ready = Events::with_capacity(EVENTS_PER_TURN);
         self.watch_output(output);
+        for address in self.network.listening_addresses() {
+            log::info!("listening on {address}");
+        }
         let mut timeout = Some(Duration::ZERO);
         loop {
             match self.poll.poll(&mut ready, timeout) {
@@ -201,10 +204,21 @@ impl Node {
                     }
                 }
                 Event::Message(peer, message) => self.on_message(peer, message, now, output),
-                Event::Closed { name, reason } => match reason {
-                    CloseReason::Slow(_) => log::warn!("peer {name} closed: {reason}"),
-                    _ => log::info!("peer {name} closed: {reason}"),
-                },
+                Event::Closed {
+                    name,
+                    reason,
+                    round_trip,
+                } => {
+                    let level = match reason {
+                        CloseReason::Slow(_) => log::Level::Warn,
+                        _ => log::Level::Info,
+                    };
+                    log::log!(
+                        level,
+                        "peer {name} closed: {reason}{}",
+                        RoundTrip(round_trip)
+                    );
+                }
             }
         }
         // What was sent while handling may have told something new; that is kept.
@@ -289,6 +303,18 @@ impl std::fmt::Display for OnPath<'_> {
         match self.0 {
             "/" => Ok(()),
             path => write!(f, " on {}", crate::Printable(path)),
+        }
+    }
+}
+
+/// How long a peer took to answer its last ping, if it ever was pinged.
+struct RoundTrip(Option<Duration>);
+
+impl std::fmt::Display for RoundTrip {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            None => Ok(()),
+            Some(round_trip) => write!(f, " (last round trip {round_trip:.1?})"),
         }
     }
 }

@@ -13,4 +13,5 @@
 mod article;
 mod autobahn;
 mod foreign;
+mod house;
 mod support;
