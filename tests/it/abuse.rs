@@ -377,6 +377,11 @@ fn drop_oldest_keeps_the_latest() {
     }
     assert!(heard.is_sorted(), "{heard:?}");
     let counters = node.counters();
+    assert_eq!(
+        counters.messages_sent,
+        2 * COUNT,
+        "all were queued, some then dropped"
+    );
     assert!(counters.messages_dropped > 0, "{counters:?}");
     assert_eq!(
         heard.len() as u64 + counters.messages_dropped,
@@ -400,7 +405,9 @@ fn drop_newest_keeps_what_waits() {
     let mut test = Stalled::start(SlowPeer::DropNewest);
     test.broadcast(0..COUNT);
     let Stalled { node, stalled, .. } = &mut test;
-    let dropped = node.counters().messages_dropped;
+    let counters = node.counters();
+    let dropped = counters.messages_dropped;
+    assert_eq!(counters.messages_sent, 2 * COUNT - dropped, "{counters:?}");
     let kept = COUNT - dropped;
     assert!(
         dropped > 0 && kept >= 10,

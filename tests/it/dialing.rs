@@ -450,6 +450,79 @@ fn a_silent_address_gives_way_to_the_next_after_a_moment() {
 }
 
 #[test]
+fn an_address_that_refuses_the_upgrade_gives_way_to_the_next() {
+    let scratch = Scratch::new("hosts");
+    let hosts = scratch.join("hosts");
+    fs::write(&hosts, "127.7.8.1 many.test\n127.7.8.2 many.test\n").unwrap();
+    let refusing = RawListener::bind_to(([127, 7, 8, 1], 0).into());
+    let port = refusing.address().port();
+    let granting = RawListener::bind_to(([127, 7, 8, 2], port).into());
+    let url = format!("ws://many.test:{port}/");
+    let options = [
+        "--interval",
+        "off",
+        "--retry-min",
+        "1h",
+        "--retry-max",
+        "1h",
+        "--peers",
+        &url,
+    ];
+    let Some(node) = with_hosts(&hosts, &options) else {
+        return;
+    };
+    let mut peer = refusing.accept();
+    peer.read_head();
+    peer.send("HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n");
+    let (mut peer, _) = granting.accept_upgraded();
+    assert_eq!(peer.sync(), []);
+    node.stderr.wait_for(&format!("peer {url} connected"));
+}
+
+#[test]
+fn a_name_of_both_families_is_listened_on_and_dialed_in_both() {
+    if TcpListener::bind("[::1]:0").is_err() {
+        tools::skipped("this machine has no IPv6");
+        return;
+    }
+    let scratch = Scratch::new("hosts");
+    let hosts = scratch.join("hosts");
+    fs::write(&hosts, "127.0.0.1 localhost\n::1 localhost\n").unwrap();
+    let Some(mut node) = with_hosts(&hosts, &["--bind", "localhost:0", "--interval", "20ms"])
+    else {
+        return;
+    };
+    let addresses = node.wait_listening(2).to_vec();
+    assert_eq!(
+        addresses[0].port(),
+        addresses[1].port(),
+        "one port for the name"
+    );
+    assert_ne!(addresses[0].is_ipv4(), addresses[1].is_ipv4());
+    let from = format!(" from localhost:{}", addresses[0].port());
+    for address in &addresses {
+        let text = Raw::upgraded(*address, "/").read_frame().payload_text();
+        assert!(text.ends_with(&from), "{text}");
+    }
+    // Whichever family the system prefers, the one that listens is found.
+    for listens in ["127.0.0.1:0", "[::1]:0"] {
+        let listener = RawListener::bind_to(listens.parse().unwrap());
+        let url = format!("ws://localhost:{}/", listener.address().port());
+        let options = ["--interval", "off", "--retry-max", "1s", "--peers", &url];
+        let Some(_dialing) = with_hosts(&hosts, &options) else {
+            return;
+        };
+        let (mut peer, _) = listener.accept_upgraded();
+        assert_eq!(peer.sync(), []);
+    }
+    let listener = RawListener::bind_to("[::1]:0".parse().unwrap());
+    let _dialing = dialing(&[&listener.url("/x")], &[]);
+    let (_, head) = listener.accept_upgraded();
+    let host = format!("Host: [::1]:{}\r\n", listener.address().port());
+    assert!(head.contains(&host), "{head}");
+}
+
+#[test]
 fn a_name_that_moves_is_followed() {
     let scratch = Scratch::new("hosts");
     let hosts = scratch.join("hosts");

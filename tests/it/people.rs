@@ -621,6 +621,21 @@ fn a_standard_output_that_nobody_reads_does_not_stall_the_node() {
 }
 
 #[test]
+fn a_standard_output_that_nobody_reads_does_not_keep_it_from_ending() {
+    let command = Node::command(["--bind", "127.0.0.1:0", "--interval", "off"]);
+    let (_reader, stdout) = pipe();
+    let mut node = Node::start_with_stdout(command, stdout);
+    node.wait_listening(1);
+    let mut peer = Raw::upgraded(node.address(), "/");
+    peer.send_frames((0..4).map(|_| Frame::text(letters(64 << 10))));
+    peer.sync();
+    drop(peer);
+    node.stop();
+    // What was lost is said.
+    node.stderr.wait_for("did not take the last");
+}
+
+#[test]
 fn a_standard_error_that_nobody_reads_does_not_stall_the_node() {
     let options = [
         "--bind",
