@@ -38,7 +38,9 @@ struct Entry {
 #[must_use]
 pub(crate) enum Pushed {
     Queued,
-    /// Queued or not, so many messages were dropped to stay within the bound.
+    /// Queued, and so many older messages were dropped for it.
+    Displaced(usize),
+    /// Not queued, and so many messages were dropped in vain or are now, itself included.
     Dropped(usize),
     /// The policy is to disconnect: the message is not queued, and none may follow.
     Overflow,
@@ -124,7 +126,7 @@ impl Outbox {
                     dropped += 1;
                 }
                 self.push(entry);
-                Pushed::Dropped(dropped)
+                Pushed::Displaced(dropped)
             }
         }
     }
@@ -323,7 +325,7 @@ mod tests {
         );
         assert_eq!(
             outbox.push_data(frame(4, 6), room(3, 12), policy),
-            Pushed::Dropped(1)
+            Pushed::Displaced(1)
         );
         assert_eq!(
             take(&mut outbox, 100),

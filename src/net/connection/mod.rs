@@ -302,14 +302,10 @@ impl Connection {
             .push_data(frame, bytes_max, turn.slow_peer)
         {
             Pushed::Queued => {}
+            Pushed::Displaced(count) => self.on_dropped(count, turn),
             Pushed::Dropped(count) => {
-                turn.counters.messages_dropped += count as u64;
-                if !mem::replace(&mut self.is_shedding, true) {
-                    let (remote, pending) = (self.remote, self.pending_bytes());
-                    log::warn!(
-                        "peer {remote} reads too slowly: {pending} bytes wait, messages to it are dropped"
-                    );
-                }
+                self.on_dropped(count, turn);
+                return false;
             }
             Pushed::Overflow => {
                 turn.counters.messages_dropped += 1;
@@ -319,6 +315,17 @@ impl Connection {
         }
         turn.counters.messages_sent += 1;
         true
+    }
+
+    /// Counts messages that were dropped for a slow peer; tells of it once until it has caught up.
+    fn on_dropped(&mut self, count: usize, turn: &mut Turn<'_>) {
+        turn.counters.messages_dropped += count as u64;
+        if !mem::replace(&mut self.is_shedding, true) {
+            let (remote, pending) = (self.remote, self.pending_bytes());
+            log::warn!(
+                "peer {remote} reads too slowly: {pending} bytes wait, messages to it are dropped"
+            );
+        }
     }
 
     /// Whether what the peer sent before it ended the session can still be answered: it was received
