@@ -164,8 +164,14 @@ impl Raw {
     pub(crate) fn sync(&mut self) -> Vec<Frame> {
         const MARK: &[u8] = b"sync";
         self.send_frame(Frame::ping(MARK));
+        let started = Instant::now();
         let mut before = Vec::new();
         loop {
+            let count = before.len();
+            assert!(
+                started.elapsed() < DEADLINE,
+                "no pong within {DEADLINE:?}, but {count} other frames"
+            );
             match self.read_frame() {
                 frame if frame == Frame::pong(MARK) => return before,
                 frame => before.push(frame),
@@ -263,8 +269,14 @@ impl Raw {
     /// answered yet: see [`finish_close`](Raw::finish_close).
     #[track_caller]
     pub(crate) fn read_to_close(&mut self) -> (Vec<Frame>, Frame) {
+        let started = Instant::now();
         let mut before = Vec::new();
         loop {
+            let count = before.len();
+            assert!(
+                started.elapsed() < DEADLINE,
+                "no Close within {DEADLINE:?}, but {count} other frames"
+            );
             match self.try_read_frame() {
                 Ok(frame) if frame.opcode == Frame::CLOSE => return (before, frame),
                 Ok(frame) => before.push(frame),
