@@ -109,7 +109,8 @@ pub(crate) struct Network {
     /// What is received goes through here, one connection after the other.
     pub(super) buffer: Box<[u8]>,
     pub(super) unread: Option<Unread>,
-    /// Bytes that may still be received in this turn.
+    /// Connections that may still be read in this turn, and bytes that may still be received.
+    pub(super) reads_left: usize,
     pub(super) budget: usize,
     /// What the node is still to be told.
     pub(super) events: VecDeque<Event>,
@@ -131,6 +132,7 @@ impl Network {
             agenda: Agenda::default(),
             buffer: vec![0; limits::READ_BUFFER_BYTES].into(),
             unread: None,
+            reads_left: 0,
             budget: 0,
             events: VecDeque::new(),
             listeners: Listeners::default(),
@@ -204,9 +206,10 @@ impl Network {
         self.listeners.on_ready(index);
     }
 
-    /// A new turn of the loop begins.
-    pub(crate) fn begin_turn(&mut self) {
-        self.shared.counters.turns += 1;
+    /// Begins to read what is noted by now: each connection once, or one with much to say would keep
+    /// the others waiting. The rest has its turn in the next one.
+    pub(crate) fn begin_reading(&mut self) {
+        self.reads_left = self.agenda.to_read.len();
         self.budget = limits::READ_BYTES_PER_TURN;
     }
 
@@ -235,16 +238,16 @@ impl Network {
         self.events.pop_front()
     }
 
-    /// Goes on receiving, as far as the next event: each connection that has something is read once
-    /// and then has to wait for the others. Returns whether there is more to do in this turn.
+    /// Goes on reading, as far as the next event. Returns whether there is more to do in this turn.
     pub(crate) fn read(&mut self, now: Instant) -> bool {
         if let Some(unread) = self.unread.take() {
             self.work(unread, now);
             return true;
         }
-        if self.budget == 0 {
+        if self.reads_left == 0 || self.budget == 0 {
             return false;
         }
+        self.reads_left -= 1;
         let Some(token) = self.agenda.to_read.pop_front() else {
             return false;
         };

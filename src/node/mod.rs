@@ -137,7 +137,7 @@ impl Node {
     }
 
     fn turn(&mut self, ready: &Events, now: Instant, output: &mut dyn Output) {
-        self.network.begin_turn();
+        self.network.counters().turns += 1;
         for event in ready {
             match Source::from(event.token()) {
                 Source::Connection(token) => self.network.on_connection_ready(token, event, now),
@@ -149,6 +149,7 @@ impl Node {
             }
         }
         self.network.accept(now);
+        self.network.begin_reading();
         while self.network.read(now) {
             self.handle_events(now, output);
         }
