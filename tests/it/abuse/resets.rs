@@ -121,9 +121,9 @@ fn what_was_received_before_a_reset_is_not_lost_to_a_failed_write() {
     // While the node stands still, more arrives than it reads in one turn (but no more than the kernel
     // takes for it), and then the reset.
     node.signal("STOP");
-    for n in 0..45 {
-        peer.send_frame(Frame::text(format!("item {n}; {}", letters(1000))));
-    }
+    let item = |n| Frame::text(format!("item {n}; {}", letters(1000)));
+    let bytes: Vec<u8> = (0..45).flat_map(|n| item(n).masked().encode()).collect();
+    peer.send(bytes);
     peer.reset();
     node.signal("CONT");
     for n in [0, 20, 44] {
