@@ -115,7 +115,7 @@ fn a_reset_in_every_phase_of_a_dial_leads_to_another_dial() {
 
 #[test]
 fn what_was_received_before_a_reset_is_not_lost_to_a_failed_write() {
-    let node = Node::listening(["--interval", "50ms", "--message", "unread"]);
+    let node = Node::listening(["--interval", "1ms", "--message", "unread"]);
     let mut peer = Raw::upgraded(node.address(), "/");
     node.wait_connected(1);
     // While the node stands still, more arrives than it reads in one turn (but no more than the kernel
