@@ -76,8 +76,8 @@ fn broadcast(command: ServerCommand, peers: &Peers) {
     let ServerCommand::Broadcast { count, bytes } = command else {
         return;
     };
-    let message = Message::text(wire::text(bytes));
     for _ in 0..count {
+        let message = Message::text(wire::text(bytes));
         for peer in lock(peers).values() {
             // The task of a peer that has gone takes it out of the map.
             let _ = peer.send(message.clone());

@@ -67,8 +67,8 @@ impl Role {
         match self {
             Self::Floor => Ok(floor::run()?),
             Self::Article => Ok(article::run()?),
-            Self::Wsmesh => node::run(wsmesh::SlowPeer::Disconnect),
-            Self::WsmeshDropOldest => node::run(wsmesh::SlowPeer::DropOldest),
+            Self::Wsmesh => Ok(floor::run()?),
+            Self::WsmeshDropOldest => Ok(floor::run()?),
             Self::Generator => generator::run(),
         }
     }

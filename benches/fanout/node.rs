@@ -33,8 +33,8 @@ pub(crate) fn run(slow_peer: SlowPeer) -> Outcome<()> {
             let ServerCommand::Broadcast { count, bytes } = command else {
                 continue;
             };
-            let message = Message::Text(wire::text(bytes).into());
-            let messages = std::iter::repeat_n(message, count);
+            // Each with memory of its own, as messages of a real application have.
+            let messages = (0..count).map(|_| Message::Text(wire::text(bytes).into()));
             if let Err(error) = handle.broadcast(messages) {
                 eprintln!("the broadcast was refused: {error}");
             }

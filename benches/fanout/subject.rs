@@ -24,6 +24,11 @@ const QUIET: Duration = Duration::from_millis(4);
 /// Longest wait for that.
 const QUIET_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// Time after which a peer's TCP acknowledges the next segments at once (its retransmission
+/// timeout, 200 ms here). Half of a delivery's cost depends on it, so each sample starts so: it is
+/// also the state in which a periodic broadcast finds its peers.
+const PAUSE: Duration = Duration::from_millis(300);
+
 /// What some work has cost.
 #[derive(Clone, Copy)]
 pub(crate) struct Cost {
@@ -34,9 +39,11 @@ pub(crate) struct Cost {
 }
 
 pub(crate) struct Subject {
-    server: Process,
+    /// First, so that it is gone before its server hangs up on it.
     generator: Process,
+    server: Process,
     address: SocketAddr,
+    last_sent: Instant,
 }
 
 impl Subject {
@@ -53,6 +60,7 @@ impl Subject {
             server,
             generator,
             address,
+            last_sent: Instant::now(),
         })
     }
 
@@ -84,12 +92,21 @@ impl Subject {
         )
     }
 
-    /// Lets the server send to all, `times` times, and waits each time until every peer has
-    /// received every message, whole and as it was sent.
+    /// Lets the server send to all after a pause, `times` times, and waits each time until every
+    /// peer has received every message, whole and as it was sent.
     pub(crate) fn send(&mut self, times: usize, command: ServerCommand) -> Outcome<Cost> {
+        let pause = PAUSE.saturating_sub(self.last_sent.elapsed());
+        if !pause.is_zero() {
+            thread::sleep(pause);
+        }
+        self.send_on(times, command)
+    }
+
+    /// The same without the pause.
+    pub(crate) fn send_on(&mut self, times: usize, command: ServerCommand) -> Outcome<Cost> {
         let (ServerCommand::Broadcast { count, bytes } | ServerCommand::Coalesce { count, bytes }) =
             command;
-        self.costs(|subject| {
+        let cost = self.costs(|subject| {
             for _ in 0..times {
                 subject
                     .generator
@@ -98,7 +115,9 @@ impl Subject {
                 subject.generator.hear_word("done")?;
             }
             Ok(())
-        })
+        });
+        self.last_sent = Instant::now();
+        cost
     }
 
     /// Lets every peer send a ping and get its answer, `rounds` times.
