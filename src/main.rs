@@ -1,1 +1,47 @@
-fn main(){}
+//! The `wsmesh` program: reads its options, starts a node, waits for its end.
+//!
+//! A thin user of the library. Exit status 0 after a stop that was asked for, 1 after a failure
+//! while running, 2 after a wrong option; until options, environment and their relations are
+//! found right, nothing is opened.
+
+mod cli;
+mod console;
+
+use std::error::Error;
+use std::process::ExitCode;
+
+use wsmesh::{Config, Node};
+
+use crate::cli::{Cli, usage_error};
+use crate::console::{LogStream, StdoutOutput, start_logging};
+
+fn main() -> ExitCode {
+    let cli = Cli::from_process();
+    let level = cli.log_level();
+    let config = cli.into_config().unwrap_or_else(|error| error.exit());
+    let rust_log = std::env::var("RUST_LOG").ok();
+
+    let Ok(log_stream) = LogStream::open() else {
+        // Without standard error there is nothing to say it with.
+        return ExitCode::FAILURE;
+    };
+    if let Err(error) = start_logging(&log_stream, level, rust_log.as_deref()) {
+        usage_error(format_args!("RUST_LOG: {error}")).exit();
+    }
+    match run(config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            log_stream.say(error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(config: Config) -> Result<(), Box<dyn Error>> {
+    let mut output = StdoutOutput::open()?;
+    let mut node = Node::new(config)?;
+    node.handle_signals()?;
+    node.run(&mut output)?;
+    output.finish();
+    Ok(())
+}

@@ -1,0 +1,188 @@
+//! Every bound of a node: the ones an operator can turn ([`Limits`]) and the fixed ones.
+//!
+//! Owns the defaults, units and consequences, and the relations that hold between fixed bounds
+//! (checked when the crate is compiled). Relations between values that a person chose are checked
+//! by [`Config::check`](super::Config::check).
+
+use std::time::Duration;
+
+/// Connections that the kernel keeps complete but not yet accepted, per listening socket.
+/// Beyond it, connecting peers retry their SYN after a second. The kernel caps it at
+/// `net.core.somaxconn`.
+pub const LISTEN_BACKLOG: i32 = 4096;
+
+/// Connections accepted in one turn of the loop before everything else gets its share.
+pub const ACCEPTS_PER_TURN: usize = 256;
+
+/// Bytes of the read buffer that all connections share, and with that what one peer may be read
+/// in one turn. Greater favours a few fast peers, smaller favours many.
+pub const READ_BUFFER_BYTES: usize = 32 * 1024;
+
+/// Time until the next address of a name is tried beside the one still connecting (RFC 8305 §5).
+pub const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
+
+/// A dialed connection that held this long starts its backoff anew when it is lost.
+pub const RESET_AFTER: Duration = Duration::from_secs(30);
+
+/// Connections beyond the admission limits that are kept until they have read why. Further ones get
+/// the same answer but are dropped at once, so that a reset may overtake it.
+pub const REFUSALS_MAX: usize = 1024;
+
+/// Time a connection that has had its last word is read and discarded, so that the kernel does
+/// not take that word back with a reset.
+pub const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Addresses of one name that are tried per dial; further ones are ignored.
+pub const ADDRESSES_PER_NAME_MAX: usize = 16;
+
+/// Messages of library calls that wait for the loop. A call that would exceed it is refused.
+pub const BROADCAST_QUEUE_MAX: usize = 1024;
+
+/// Admission stops at a limit and resumes when the connections are below this share of it, so
+/// that a node at its limit does not alternate with every peer that leaves.
+pub const READMIT_PERCENT: usize = 90;
+
+/// Bytes of lines that are kept while standard output does not take them. Further lines are
+/// dropped, counted and reported.
+pub const OUTPUT_BUFFER_BYTES: usize = 1024 * 1024;
+
+/// Bytes of log lines that are kept while standard error does not take them. Further lines are
+/// dropped, counted and reported.
+pub const LOG_BUFFER_BYTES: usize = 64 * 1024;
+
+/// The shortest time that may be configured: what the poll can tell apart.
+pub const DURATION_MIN: Duration = Duration::from_millis(1);
+
+/// The longest time that may be configured: a year. A longer one is a slip of the pen.
+pub const DURATION_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+/// The greatest number of connections that may be configured: the descriptors that Linux grants
+/// a process at most by default (`fs.nr_open`).
+pub const CONNECTIONS_CEILING: usize = 1 << 20;
+
+/// The least request head that may be configured: an upgrade request of a plain client fits.
+pub const HEAD_BYTES_FLOOR: usize = 512;
+
+/// The greatest request head that may be configured.
+pub const HEAD_BYTES_CEILING: usize = 1024 * 1024;
+
+/// The greatest message that may be configured: 1 GiB. A frame's header makes the receiver
+/// reserve the length that it announces.
+pub const MESSAGE_BYTES_CEILING: usize = 1 << 30;
+
+/// Time that sent bytes may stay unacknowledged where pings are off.
+pub const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(60);
+
+/// Bytes waiting for a peer above which it is not read from, so that what it makes us answer stays
+/// bounded too. The answers to one turn's bytes and one largest message still fit above it, because
+/// an outbox holds two.
+pub const fn high_water_bytes(outbox_bytes_max: usize) -> usize {
+    outbox_bytes_max / 4
+}
+
+const _: () = {
+    let defaults = Limits::DEFAULT;
+    assert!(defaults.connections_max <= CONNECTIONS_CEILING);
+    assert!(defaults.connections_per_address_max <= defaults.connections_max);
+    assert!(defaults.handshakes_max <= defaults.connections_max);
+    assert!(defaults.head_bytes_max >= HEAD_BYTES_FLOOR);
+    assert!(defaults.head_bytes_max <= HEAD_BYTES_CEILING);
+    assert!(defaults.message_bytes_max <= MESSAGE_BYTES_CEILING);
+    assert!(defaults.outbox_bytes_max >= 2 * defaults.message_bytes_max);
+    assert!(defaults.retry_min.as_nanos() <= defaults.retry_max.as_nanos());
+    assert!(ACCEPTS_PER_TURN <= LISTEN_BACKLOG as usize);
+    // A head of default size is read in one turn.
+    assert!(defaults.head_bytes_max <= READ_BUFFER_BYTES);
+    assert!(READMIT_PERCENT > 0 && READMIT_PERCENT < 100);
+    // All addresses of a name get their turn before the handshake's deadline.
+    assert!(
+        ADDRESSES_PER_NAME_MAX as u128 * ATTEMPT_DELAY.as_millis()
+            < defaults.handshake_timeout.as_millis()
+    );
+    assert!(DURATION_MIN.as_nanos() < DURATION_MAX.as_nanos());
+    // A program may keep more messages than it logs.
+    assert!(LOG_BUFFER_BYTES <= OUTPUT_BUFFER_BYTES);
+    // The product of two bounds does not overflow, not even where usize has 32 bits.
+    assert!(MESSAGE_BYTES_CEILING <= usize::MAX / 2);
+    assert!(CONNECTIONS_CEILING <= usize::MAX / READMIT_PERCENT);
+};
+
+/// The bounds that an operator can turn. Every one has a flag of the program.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections in all, dialed and accepted, upgraded or not. Default 16384
+    /// (`--max-connections`). At the limit further peers hear 503, until the number is below
+    /// [`READMIT_PERCENT`] of it. Each costs a descriptor.
+    pub connections_max: usize,
+    /// Connections accepted from one remote address. Default 4096
+    /// (`--max-connections-per-address`). Further ones hear 429. Clients behind one NAT share it.
+    pub connections_per_address_max: usize,
+    /// Accepted connections that have not upgraded yet. Default 2048 (`--max-handshakes`).
+    /// Further ones hear 503. Keeps peers that connect and say nothing from filling the node.
+    pub handshakes_max: usize,
+    /// Time from accept, or from the start of a dial, until the upgrade is done; absolute, so
+    /// that a head sent byte by byte does not stretch it. Default 10 s (`--handshake-timeout`).
+    /// Afterwards the connection is closed.
+    pub handshake_timeout: Duration,
+    /// Bytes of an HTTP head, request or response. Default 8 KiB (`--max-head`). A longer
+    /// request hears 431; a longer response ends the dial.
+    pub head_bytes_max: usize,
+    /// Bytes of a message received or sent, all its fragments together. Default 1 MiB
+    /// (`--max-message`). A peer that sends a longer one is closed with 1009.
+    pub message_bytes_max: usize,
+    /// Bytes that wait to be sent to one peer, the message that overflows it counted. Default
+    /// 4 MiB (`--outbox`), at least twice [`message_bytes_max`](Self::message_bytes_max). What
+    /// happens beyond it is the [`SlowPeer`](super::SlowPeer) policy. A node may need this much
+    /// memory for every peer that does not read.
+    pub outbox_bytes_max: usize,
+    /// A peer that sent nothing for this long is pinged, and dropped after twice this time
+    /// without a byte. Default 30 s, `None` (`off`) never pings and never drops
+    /// (`--ping-interval`).
+    pub ping_interval: Option<Duration>,
+    /// Time a peer has to answer a Close before its connection is dropped. Default 5 s
+    /// (`--close-timeout`).
+    pub close_timeout: Duration,
+    /// Time between the first signal to stop and the end of the node when peers do not answer
+    /// their Close. Default 5 s (`--shutdown-timeout`).
+    pub shutdown_timeout: Duration,
+    /// Upper bound of the wait before a peer is dialed for the second time; doubles with every
+    /// failure, the wait itself is random between zero and the bound. Default 1 s
+    /// (`--retry-min`).
+    pub retry_min: Duration,
+    /// The bound that the doubling stops at. Default 60 s (`--retry-max`).
+    pub retry_max: Duration,
+}
+
+impl Limits {
+    /// Time without a received byte after which a peer is given up; `None`: never.
+    pub fn silence_max(&self) -> Option<Duration> {
+        self.ping_interval.map(|interval| 2 * interval)
+    }
+
+    /// Time that sent bytes may stay unacknowledged before the kernel gives a connection up.
+    pub fn unacknowledged_max(&self) -> Duration {
+        self.silence_max().unwrap_or(UNACKNOWLEDGED_MAX)
+    }
+
+    /// The defaults, usable in constants.
+    pub const DEFAULT: Limits = Limits {
+        connections_max: 16384,
+        connections_per_address_max: 4096,
+        handshakes_max: 2048,
+        handshake_timeout: Duration::from_secs(10),
+        head_bytes_max: 8 * 1024,
+        message_bytes_max: 1024 * 1024,
+        outbox_bytes_max: 4 * 1024 * 1024,
+        ping_interval: Some(Duration::from_secs(30)),
+        close_timeout: Duration::from_secs(5),
+        shutdown_timeout: Duration::from_secs(5),
+        retry_min: Duration::from_secs(1),
+        retry_max: Duration::from_secs(60),
+    };
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}

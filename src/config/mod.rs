@@ -1,0 +1,313 @@
+//! What a node is told before it starts: addresses, texts, times and limits.
+//!
+//! Owns every default and bound, the parsers of what people write, and the relations between
+//! values ([`Config::check`]). Knows nothing of the command line, of sockets or of clocks; errors
+//! name flags because those are the names that a person knows.
+
+mod address;
+pub mod limits;
+mod template;
+mod units;
+
+use std::fmt::{self, Display};
+use std::str::FromStr;
+use std::time::Duration;
+
+pub use address::{AddressError, BindAddress, PeerUrl};
+pub use limits::Limits;
+pub use template::{Template, TemplateError, Values};
+pub use units::{Count, CountError, Every, Size, SizeError, Time, TimeError};
+
+/// Everything that a node is told before it starts.
+///
+/// ```
+/// use wsmesh::Config;
+///
+/// let config = Config {
+///     binds: vec!["localhost:0".parse()?],
+///     interval: None,
+///     ..Config::default()
+/// };
+/// config.check()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Addresses to listen on (`--bind`). None: the node only dials. A name with several
+    /// addresses listens on all of them.
+    pub binds: Vec<BindAddress>,
+    /// Peers to dial and to keep dialing (`--peers`).
+    pub peers: Vec<PeerUrl>,
+    /// Time between two periodic broadcasts (`--interval`). Default 10 s, `None` for none.
+    pub interval: Option<Duration>,
+    /// Text of the periodic broadcast (`--message`).
+    pub message: Template,
+    /// Whether every data message also goes back to the peer that sent it (`--echo`).
+    pub echo: bool,
+    /// What happens to a peer that does not read what is sent to it (`--slow-peer`).
+    pub slow_peer: SlowPeer,
+    /// Bounds of everything that peers can make grow.
+    pub limits: Limits,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            binds: Vec::new(),
+            peers: Vec::new(),
+            interval: Some(Duration::from_secs(10)),
+            message: Template::default(),
+            echo: false,
+            slow_peer: SlowPeer::default(),
+            limits: Limits::default(),
+        }
+    }
+}
+
+impl Config {
+    /// Checks each value against its bounds and the values against each other.
+    ///
+    /// # Errors
+    /// The first value found that is out of bounds or contradicts another, by the name of its
+    /// flag. A node without `binds` and `peers` has nothing to do and is refused as well.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        if self.binds.is_empty() && self.peers.is_empty() {
+            return Err(ConfigError::NothingToDo);
+        }
+        self.limits.check()?;
+        check_duration("--interval", self.interval)?;
+        self.check_message()
+    }
+
+    /// The longest text that the periodic broadcast can become must fit `--max-message`.
+    fn check_message(&self) -> Result<(), ConfigError> {
+        if self.interval.is_none() {
+            return Ok(());
+        }
+        // A port of 0 becomes another one; a node that does not listen has no address to show
+        // that is longer than an IPv6 address with its port.
+        let unbound = "[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:65535".to_owned();
+        let binds = self.binds.iter().map(|bind| match bind.port() {
+            0 => bind.with_port(u16::MAX).to_string(),
+            _ => bind.to_string(),
+        });
+        let bind = binds.max_by_key(String::len).unwrap_or(unbound);
+        let longest = self.message.render(&Values {
+            index: self.limits.connections_max,
+            bind: &bind,
+            seq: u64::MAX,
+            time: "2026-11-22T14:05:13.123456789Z",
+        });
+        if longest.len() > self.limits.message_bytes_max {
+            return Err(ConfigError::MessageTooLong {
+                rendered: Size(longest.len()),
+                max: Size(self.limits.message_bytes_max),
+            });
+        }
+        Ok(())
+    }
+}
+
+impl Limits {
+    /// Checks each limit against its bounds and the limits against each other.
+    fn check(&self) -> Result<(), ConfigError> {
+        for (flag, value) in [
+            ("--max-connections", self.connections_max),
+            (
+                "--max-connections-per-address",
+                self.connections_per_address_max,
+            ),
+            ("--max-handshakes", self.handshakes_max),
+        ] {
+            if !(1..=limits::CONNECTIONS_CEILING).contains(&value) {
+                return Err(ConfigError::Count { flag, value });
+            }
+        }
+        for (flag, value, least, most) in [
+            (
+                "--max-head",
+                self.head_bytes_max,
+                limits::HEAD_BYTES_FLOOR,
+                limits::HEAD_BYTES_CEILING,
+            ),
+            (
+                "--max-message",
+                self.message_bytes_max,
+                1,
+                limits::MESSAGE_BYTES_CEILING,
+            ),
+        ] {
+            if !(least..=most).contains(&value) {
+                return Err(ConfigError::Size {
+                    flag,
+                    value: Size(value),
+                    least: Size(least),
+                    most: Size(most),
+                });
+            }
+        }
+        for (flag, value) in [
+            ("--handshake-timeout", Some(self.handshake_timeout)),
+            ("--ping-interval", self.ping_interval),
+            ("--close-timeout", Some(self.close_timeout)),
+            ("--shutdown-timeout", Some(self.shutdown_timeout)),
+            ("--retry-min", Some(self.retry_min)),
+            ("--retry-max", Some(self.retry_max)),
+        ] {
+            check_duration(flag, value)?;
+        }
+        if self.retry_min > self.retry_max {
+            return Err(ConfigError::Retry {
+                min: Time(self.retry_min),
+                max: Time(self.retry_max),
+            });
+        }
+        if self.outbox_bytes_max / 2 < self.message_bytes_max {
+            return Err(ConfigError::Outbox {
+                outbox: Size(self.outbox_bytes_max),
+                message: Size(self.message_bytes_max),
+            });
+        }
+        Ok(())
+    }
+}
+
+fn check_duration(flag: &'static str, value: Option<Duration>) -> Result<(), ConfigError> {
+    match value {
+        Some(value) if !(limits::DURATION_MIN..=limits::DURATION_MAX).contains(&value) => {
+            Err(ConfigError::Duration {
+                flag,
+                value: Time(value),
+            })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Why a [`Config`] cannot work. Names the flags and what was given.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// Neither an address to listen on nor a peer to dial.
+    #[error(
+        "nothing to do: give an address to listen on (--bind localhost:8080) or peers to dial \
+         (--peers ws://localhost:8080), or both"
+    )]
+    NothingToDo,
+    /// A number of connections out of bounds.
+    #[error(
+        "{flag} {value} is out of bounds: from 1 to {}",
+        limits::CONNECTIONS_CEILING
+    )]
+    Count {
+        /// The flag.
+        flag: &'static str,
+        /// What was given.
+        value: usize,
+    },
+    /// A size out of bounds.
+    #[error("{flag} {value} is out of bounds: from {least} to {most}")]
+    Size {
+        /// The flag.
+        flag: &'static str,
+        /// What was given.
+        value: Size,
+        /// The least size allowed.
+        least: Size,
+        /// The greatest size allowed.
+        most: Size,
+    },
+    /// A time out of bounds.
+    #[error(
+        "{flag} {value} is out of bounds: from {} to {}",
+        Time(limits::DURATION_MIN),
+        Time(limits::DURATION_MAX)
+    )]
+    Duration {
+        /// The flag.
+        flag: &'static str,
+        /// What was given.
+        value: Time,
+    },
+    /// The backoff would start above its end.
+    #[error("--retry-min {min} is longer than --retry-max {max}")]
+    Retry {
+        /// What was given for the start.
+        min: Time,
+        /// What was given for the end.
+        max: Time,
+    },
+    /// An outbox that cannot hold a message and the one that overflows it.
+    #[error(
+        "--outbox {outbox} is too small for --max-message {message}: it must hold two messages \
+         of that size, so raise --outbox or lower --max-message"
+    )]
+    Outbox {
+        /// What was given for the outbox.
+        outbox: Size,
+        /// What was given for the message.
+        message: Size,
+    },
+    /// A periodic broadcast that no peer with our own limit would accept.
+    #[error(
+        "--message can become {rendered} long with its placeholders filled in, more than \
+         --max-message {max}"
+    )]
+    MessageTooLong {
+        /// Bytes of the longest rendering.
+        rendered: Size,
+        /// What was given for the limit.
+        max: Size,
+    },
+}
+
+/// What happens to a peer whose outbox is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SlowPeer {
+    /// Its connection is closed with 1013. The peer knows that it missed something.
+    #[default]
+    Disconnect,
+    /// The messages that have waited longest make room. Good where only the latest matters.
+    DropOldest,
+    /// The new message is dropped for this peer.
+    DropNewest,
+}
+
+impl SlowPeer {
+    /// All policies, in the order of the help text.
+    pub const ALL: [SlowPeer; 3] = [
+        SlowPeer::Disconnect,
+        SlowPeer::DropOldest,
+        SlowPeer::DropNewest,
+    ];
+
+    /// The name that the program takes and shows.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            SlowPeer::Disconnect => "disconnect",
+            SlowPeer::DropOldest => "drop-oldest",
+            SlowPeer::DropNewest => "drop-newest",
+        }
+    }
+}
+
+impl Display for SlowPeer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl FromStr for SlowPeer {
+    type Err = SlowPeerError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut all = SlowPeer::ALL.into_iter();
+        all.find(|policy| policy.as_str() == text)
+            .ok_or_else(|| SlowPeerError(text.to_owned()))
+    }
+}
+
+/// A text that names no [`SlowPeer`] policy.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{}` is no policy; expected disconnect, drop-oldest or drop-newest", crate::printable::Printable(.0))]
+pub struct SlowPeerError(String);

@@ -1,0 +1,19 @@
+//! Standard output and standard error of the program, written without ever waiting.
+//!
+//! The node is one thread: a terminal stopped with Ctrl-S or a pipe that nobody reads must not
+//! stop it. So both streams are written without blocking, what does not go is kept up to a
+//! bound, what exceeds the bound is dropped in whole lines and counted, and a stream that was
+//! closed is left alone.
+//!
+//! - `destination`: a stream that takes what it can and never waits
+//! - `backlog`: the lines that wait for it, bounded
+//! - `output`: messages as lines on standard output
+//! - `logging`: log records as lines on standard error
+
+mod backlog;
+mod destination;
+mod logging;
+mod output;
+
+pub(crate) use logging::{LogStream, start_logging};
+pub(crate) use output::StdoutOutput;

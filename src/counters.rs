@@ -1,0 +1,53 @@
+//! What a node counts. Plain numbers; the loop copies them out once a turn.
+
+/// Counts since the node started, and what is there now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Counters {
+    /// Turns of the loop: how often the node woke up.
+    pub turns: u64,
+    /// Peers connected now, dialed and accepted.
+    pub peers: u64,
+    /// Sockets held now, those that have not upgraded or are closing included.
+    pub connections: u64,
+    /// Sockets accepted, those refused at once included.
+    pub accepted: u64,
+    /// Refused with 503 because of `--max-connections` or `--max-handshakes`.
+    pub refused_full: u64,
+    /// Refused with 429 because of `--max-connections-per-address`.
+    pub refused_per_address: u64,
+    /// Of the refused, those dropped right after their answer because too many refusals were under way.
+    pub refused_abruptly: u64,
+    /// How often accepting paused because descriptors were used up.
+    pub accept_pauses: u64,
+    /// Requests that were no upgrade, or not done in time.
+    pub requests_answered: u64,
+    /// TCP connections started to dial a peer.
+    pub dials: u64,
+    /// Dials of a peer, all its addresses tried, that led to nothing.
+    pub dials_failed: u64,
+    /// Peers connected so far.
+    pub opened: u64,
+    /// Peers gone so far.
+    pub closed: u64,
+    /// Peers closed because they read too slowly.
+    pub closed_slow: u64,
+    /// Peers closed because nothing came from them.
+    pub closed_silent: u64,
+    /// Peers closed because of what they sent: 1002, 1007, 1009.
+    pub closed_protocol: u64,
+    /// Data messages received.
+    pub messages_received: u64,
+    /// Bytes received, HTTP and frames.
+    pub bytes_received: u64,
+    /// Data messages queued, one for each peer that is to get it.
+    pub messages_sent: u64,
+    /// Bytes sent, HTTP and frames.
+    pub bytes_sent: u64,
+    /// Data messages dropped for peers that read too slowly.
+    pub messages_dropped: u64,
+    /// Pings sent.
+    pub pings_sent: u64,
+    /// Periodic broadcasts.
+    pub broadcasts: u64,
+}

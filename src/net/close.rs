@@ -1,0 +1,88 @@
+//! Why a connection ended, and the close codes that say so to the peer.
+
+use std::fmt;
+
+use tungstenite::protocol::frame::coding::CloseCode;
+
+use crate::printable::Printable;
+
+/// Longest reason that fits into a Close frame beside its code (RFC 6455 §5.5).
+const REASON_BYTES_MAX: usize = 123;
+
+/// Why a connection is closed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CloseReason {
+    /// The peer sent a Close, with its code (none: an empty Close) and reason.
+    ByPeer(Option<u16>, String),
+    /// This node stops: 1001.
+    Shutdown,
+    /// The peer broke the protocol: 1002.
+    Protocol(String),
+    /// The peer sent text that is not UTF-8: 1007.
+    NotUtf8,
+    /// Nothing was received for so many seconds, though a ping was sent: 1008.
+    Silent(u64),
+    /// The peer sent a message larger than so many bytes: 1009.
+    TooBig(usize),
+    /// The peer does not read fast enough, so many bytes wait for it: 1013.
+    Slow(usize),
+    /// The peer went away without a Close.
+    Vanished,
+    /// The connection failed.
+    Failed(String),
+}
+
+impl CloseReason {
+    /// The code and reason to send; none where the peer cannot or need not hear one.
+    pub(crate) fn frame(&self) -> Option<(CloseCode, String)> {
+        let code = match self {
+            Self::Shutdown => CloseCode::Away,
+            Self::Protocol(_) => CloseCode::Protocol,
+            Self::NotUtf8 => CloseCode::Invalid,
+            Self::Silent(_) => CloseCode::Policy,
+            Self::TooBig(_) => CloseCode::Size,
+            Self::Slow(_) => CloseCode::Again,
+            Self::ByPeer(..) | Self::Vanished | Self::Failed(_) => return None,
+        };
+        let mut reason = self.to_string();
+        while reason.len() > REASON_BYTES_MAX {
+            reason.pop();
+        }
+        Some((code, reason))
+    }
+}
+
+impl fmt::Display for CloseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ByPeer(None, _) => write!(f, "closed by peer"),
+            Self::ByPeer(Some(code), reason) if reason.is_empty() => {
+                write!(f, "closed by peer with code {code}")
+            }
+            Self::ByPeer(Some(code), reason) => {
+                write!(f, "closed by peer with code {code} ({})", Printable(reason))
+            }
+            Self::Shutdown => write!(f, "node is stopping"),
+            Self::Protocol(what) => write!(f, "protocol error: {what}"),
+            Self::NotUtf8 => write!(f, "text is not UTF-8"),
+            Self::Silent(seconds) => write!(f, "nothing received for {seconds} s"),
+            Self::TooBig(max) => write!(f, "message is larger than {max} bytes"),
+            Self::Slow(pending) => write!(f, "reads too slowly: {pending} bytes waiting"),
+            Self::Vanished => write!(f, "connection ended without a Close"),
+            Self::Failed(error) => write!(f, "connection failed: {error}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_reason_still_fits_a_close_frame() {
+        let (_, reason) = CloseReason::Protocol("ü".repeat(200))
+            .frame()
+            .expect("has a code");
+        assert!(reason.len() <= REASON_BYTES_MAX && reason.len() > REASON_BYTES_MAX - 2);
+    }
+}

@@ -1,0 +1,90 @@
+//! Connections that others open: admitted, or told why not.
+
+use std::{io::Write as _, net::SocketAddr, time::Instant};
+
+use mio::net::TcpStream;
+
+use super::{
+    admission::Denial,
+    connection::Connection,
+    listener::{Accepted, Listeners},
+    network::Network,
+    socket,
+};
+use crate::config::limits::REFUSALS_MAX;
+
+impl Network {
+    /// Accepts a portion of what is waiting.
+    pub(crate) fn accept(&mut self, now: Instant) {
+        for _ in 0..Listeners::PER_TURN {
+            match self.listeners.accept(now) {
+                Accepted::Connection(stream, remote) => {
+                    self.shared.counters.accepted += 1;
+                    let remote = SocketAddr::new(remote.ip().to_canonical(), remote.port());
+                    self.admit(stream, remote, now);
+                }
+                Accepted::Nothing => return,
+                Accepted::Lost(error) => {
+                    log::debug!("a connection was lost before it was accepted: {error}")
+                }
+                Accepted::Exhausted(error) => {
+                    self.shared.counters.accept_pauses += 1;
+                    log::warn!(
+                        "cannot accept more connections for now: {error}; going on as soon as others are gone"
+                    );
+                    return;
+                }
+            }
+        }
+    }
+
+    fn admit(&mut self, stream: TcpStream, remote: SocketAddr, now: Instant) {
+        let was_full = self.admission.is_full();
+        if let Err(denial) = self.admission.admit(remote.ip(), self.handshaking) {
+            return self.refuse(denial, stream, remote, now);
+        }
+        if !was_full && self.admission.is_full() {
+            let admitted = self.admission.admitted();
+            log::warn!("{admitted} connections: full, further ones hear 503 until some have gone");
+        }
+        socket::tune_accepted(&stream, self.shared.limits.unacknowledged_max());
+        self.insert(now, |token, turn| {
+            Connection::accepted(token, stream, remote, turn)
+        });
+    }
+
+    fn refuse(&mut self, denial: Denial, mut stream: TcpStream, remote: SocketAddr, now: Instant) {
+        log::debug!("refusing {remote}: {denial:?}");
+        let counters = &mut self.shared.counters;
+        match denial {
+            Denial::AddressFull => counters.refused_per_address += 1,
+            Denial::Full | Denial::HandshakesFull => counters.refused_full += 1,
+        }
+        if self.refusals == REFUSALS_MAX {
+            counters.refused_abruptly += 1;
+            // Nobody waits for how this goes.
+            let _ = stream.write(&denial.refusal().response(true, self.shared.id));
+            return;
+        }
+        self.refusals += 1;
+        let refusal = denial.refusal();
+        self.insert(now, |token, turn| {
+            Connection::refused(token, stream, remote, &refusal, turn)
+        });
+    }
+
+    /// An admitted connection has ended.
+    pub(super) fn on_accepted_gone(&mut self, connection: &Connection) {
+        let remote = connection.remote();
+        if self.admission.release(remote.ip()) {
+            log::info!("{} connections: accepting again", self.admission.admitted());
+        }
+        if !connection.was_open() {
+            let reason = connection
+                .reason()
+                .map(ToString::to_string)
+                .unwrap_or_default();
+            log::debug!("no upgrade with {remote}: {reason}");
+        }
+    }
+}

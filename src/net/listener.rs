@@ -1,0 +1,130 @@
+//! The listening sockets: accepting in portions, and pausing when descriptors are used up.
+
+use std::{
+    io,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use mio::net::{TcpListener, TcpStream};
+
+use crate::config::limits::ACCEPTS_PER_TURN;
+
+/// When accepting is tried again if nothing has given a descriptor back meanwhile.
+const PAUSE: Duration = Duration::from_secs(1);
+
+#[derive(Debug)]
+struct Listener {
+    socket: TcpListener,
+    address: SocketAddr,
+    /// There may be more to accept; the poll tells only once.
+    is_ready: bool,
+}
+
+/// All listening sockets of a node.
+#[derive(Debug, Default)]
+pub(crate) struct Listeners {
+    listeners: Vec<Listener>,
+    /// Descriptors or memory are used up; accepting waits until then.
+    paused_until: Option<Instant>,
+}
+
+/// What one attempt to accept brought.
+#[derive(Debug)]
+pub(crate) enum Accepted {
+    Connection(TcpStream, SocketAddr),
+    /// Nothing to accept now.
+    Nothing,
+    /// A connection was gone before it was accepted.
+    Lost(io::Error),
+    /// Descriptors or memory are used up, for the first time since accepting worked.
+    Exhausted(io::Error),
+}
+
+impl Listeners {
+    pub(crate) fn add(&mut self, socket: TcpListener) -> io::Result<SocketAddr> {
+        let address = socket.local_addr()?;
+        self.listeners.push(Listener {
+            socket,
+            address,
+            is_ready: false,
+        });
+        Ok(address)
+    }
+
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        self.listeners.iter().map(|listener| listener.address)
+    }
+
+    /// The poll says that there is something to accept.
+    pub(crate) fn on_ready(&mut self, index: usize) {
+        if let Some(listener) = self.listeners.get_mut(index) {
+            listener.is_ready = true;
+        }
+    }
+
+    /// Something has given a descriptor back: trying again is worth it.
+    pub(crate) fn on_descriptor_freed(&mut self, now: Instant) {
+        if let Some(until) = &mut self.paused_until {
+            *until = now;
+        }
+    }
+
+    /// When to try again after a pause.
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        self.paused_until.filter(|_| self.is_any_ready())
+    }
+
+    /// Whether there is something to accept right now.
+    pub(crate) fn is_pending(&self) -> bool {
+        self.paused_until.is_none() && self.is_any_ready()
+    }
+
+    /// Closes the sockets; connections not yet accepted are refused by the kernel.
+    pub(crate) fn close(&mut self) {
+        self.listeners.clear();
+    }
+
+    /// How many attempts to make in one turn.
+    pub(crate) const PER_TURN: usize = ACCEPTS_PER_TURN;
+
+    pub(crate) fn accept(&mut self, now: Instant) -> Accepted {
+        let was_paused = self.paused_until.is_some();
+        if self.paused_until.is_some_and(|until| until > now) {
+            return Accepted::Nothing;
+        }
+        while let Some(listener) = self.listeners.iter_mut().find(|listener| listener.is_ready) {
+            match listener.socket.accept() {
+                Ok((stream, remote)) => {
+                    self.paused_until = None;
+                    return Accepted::Connection(stream, remote);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    listener.is_ready = false;
+                    self.paused_until = None;
+                }
+                Err(error) if is_exhaustion(&error) => {
+                    self.paused_until = Some(now + PAUSE);
+                    return if was_paused {
+                        Accepted::Nothing
+                    } else {
+                        Accepted::Exhausted(error)
+                    };
+                }
+                Err(error) => return Accepted::Lost(error),
+            }
+        }
+        Accepted::Nothing
+    }
+
+    fn is_any_ready(&self) -> bool {
+        self.listeners.iter().any(|listener| listener.is_ready)
+    }
+}
+
+/// Whether accept(2) failed because the process or the system has no more to give.
+fn is_exhaustion(error: &io::Error) -> bool {
+    [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM]
+        .map(Some)
+        .contains(&error.raw_os_error())
+}

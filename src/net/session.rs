@@ -1,0 +1,486 @@
+//! The WebSocket protocol of one connection: received bytes in, messages out, answers into the outbox.
+//! Pure: there is no socket here, only tungstenite on a stream that this file makes up.
+//!
+//! Tungstenite never holds bytes back on the way out (what it writes is queued at once), and at the end
+//! of a received message it holds none on the way in, because bytes are handed to it frame by frame.
+//! That makes the outbox the only account of what waits for the peer, and lets a session that has
+//! received something large give its buffers back.
+
+use std::io::{self, Read, Write};
+
+use bytes::Bytes;
+pub(crate) use tungstenite::protocol::Role;
+use tungstenite::{
+    Error, Message as Frame,
+    error::ProtocolError,
+    protocol::{CloseFrame, WebSocketConfig, WebSocketContext},
+};
+
+use super::{close::CloseReason, outbox::Outbox};
+use crate::message::Message;
+
+/// Tungstenite's own read buffer, allocated for each connection. Large messages grow it; the bytes
+/// themselves come from the buffer that the loop shares.
+const READ_CHUNK_BYTES: usize = 64;
+
+/// What a session makes of received bytes.
+#[derive(Debug)]
+pub(crate) enum Heard {
+    Message(Message),
+    Pong(Bytes),
+    /// The peer's Close; the answer is queued if ours was not sent before.
+    Close(CloseReason),
+}
+
+/// Where the session stands after received bytes were worked through.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Standing {
+    /// More may come.
+    Going,
+    /// Both sides have sent their Close, and it is up to us to end the connection.
+    Finished,
+    /// The connection is of no more use. Where the reason has a code, a Close was queued.
+    Broken(CloseReason),
+}
+
+/// One WebSocket connection after the upgrade.
+#[derive(Debug)]
+pub(crate) struct Session {
+    context: WebSocketContext,
+    framing: Framing,
+    role: Role,
+    message_bytes_max: usize,
+}
+
+impl Session {
+    pub(crate) fn new(role: Role, message_bytes_max: usize) -> Self {
+        let context = new_context(role, message_bytes_max);
+        Self {
+            context,
+            framing: Framing::default(),
+            role,
+            message_bytes_max,
+        }
+    }
+
+    pub(crate) fn role(&self) -> Role {
+        self.role
+    }
+
+    /// Works through received bytes, all of them; `end` tells that the peer will send no more.
+    pub(crate) fn receive(
+        &mut self,
+        bytes: &[u8],
+        end: bool,
+        outbox: &mut Outbox,
+        mut heard: impl FnMut(Heard),
+    ) -> Standing {
+        let mut wire = Wire {
+            unread: bytes,
+            end,
+            framing: &mut self.framing,
+            outbox,
+        };
+        let error = loop {
+            match self.context.read(&mut wire) {
+                Ok(Frame::Text(text)) => heard(Heard::Message(Message::Text(text))),
+                Ok(Frame::Binary(bytes)) => heard(Heard::Message(Message::Binary(bytes))),
+                Ok(Frame::Pong(payload)) => heard(Heard::Pong(payload)),
+                Ok(Frame::Close(frame)) => heard(Heard::Close(by_peer(frame))),
+                Ok(Frame::Ping(_) | Frame::Frame(_)) => {}
+                Err(error) => break error,
+            }
+        };
+        let reason = match error {
+            Error::Io(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.give_back_buffers();
+                return Standing::Going;
+            }
+            Error::ConnectionClosed => return Standing::Finished,
+            Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => {
+                return Standing::Broken(CloseReason::Vanished);
+            }
+            Error::Capacity(_) => CloseReason::TooBig(self.message_bytes_max),
+            Error::Utf8(_) => CloseReason::NotUtf8,
+            Error::Protocol(error) => CloseReason::Protocol(error.to_string()),
+            error => CloseReason::Protocol(error.to_string()),
+        };
+        self.close(&reason, outbox);
+        Standing::Broken(reason)
+    }
+
+    /// Queues a Close, unless one was queued before.
+    pub(crate) fn close(&mut self, reason: &CloseReason, outbox: &mut Outbox) {
+        if let Some((code, reason)) = reason.frame() {
+            let frame = CloseFrame {
+                code,
+                reason: reason.into(),
+            };
+            // The stream takes everything; an error only tells that the session has ended already.
+            let _ = self
+                .context
+                .close(&mut Wire::outgoing(&mut self.framing, outbox), Some(frame));
+        }
+    }
+
+    /// Queues a ping, unless the session is closing.
+    pub(crate) fn ping(&mut self, payload: [u8; 4], outbox: &mut Outbox) {
+        // As for Close: the only error is a session that has ended.
+        let ping = Frame::Ping(Bytes::copy_from_slice(&payload));
+        let _ = self
+            .context
+            .write(&mut Wire::outgoing(&mut self.framing, outbox), ping);
+    }
+
+    /// Tungstenite's buffers never shrink. Between two messages they are empty, and a new context
+    /// costs less than what a large message would leave behind.
+    fn give_back_buffers(&mut self) {
+        if self.framing.is_grown && self.framing.is_at_rest() && self.context.can_write() {
+            self.context = new_context(self.role, self.message_bytes_max);
+            self.framing.is_grown = false;
+        }
+    }
+}
+
+fn new_context(role: Role, message_bytes_max: usize) -> WebSocketContext {
+    let config = WebSocketConfig::default()
+        .read_buffer_size(READ_CHUNK_BYTES)
+        .write_buffer_size(0)
+        .max_message_size(Some(message_bytes_max))
+        // A header that claims more would reserve it at once.
+        .max_frame_size(Some(message_bytes_max));
+    WebSocketContext::new(role, Some(config))
+}
+
+fn by_peer(frame: Option<CloseFrame>) -> CloseReason {
+    let (code, reason) = frame.map_or((None, String::new()), |frame| {
+        (Some(frame.code.into()), frame.reason.as_str().to_owned())
+    });
+    CloseReason::ByPeer(code, reason)
+}
+
+/// The stream that tungstenite sees: reading consumes what was received, writing queues.
+struct Wire<'a> {
+    unread: &'a [u8],
+    end: bool,
+    framing: &'a mut Framing,
+    outbox: &'a mut Outbox,
+}
+
+impl<'a> Wire<'a> {
+    /// For calls that only write.
+    fn outgoing(framing: &'a mut Framing, outbox: &'a mut Outbox) -> Self {
+        Self {
+            unread: &[],
+            end: false,
+            framing,
+            outbox,
+        }
+    }
+}
+
+impl Read for Wire<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.unread.is_empty() {
+            return if self.end {
+                Ok(0)
+            } else {
+                Err(io::ErrorKind::WouldBlock.into())
+            };
+        }
+        let offered = &self.unread[..self.unread.len().min(buffer.len())];
+        let taken = self.framing.take(offered);
+        buffer[..taken].copy_from_slice(&offered[..taken]);
+        self.unread = &self.unread[taken..];
+        Ok(taken)
+    }
+}
+
+impl Write for Wire<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.outbox.push_control(Bytes::copy_from_slice(bytes));
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Longest frame header (RFC 6455 §5.2): two bytes, eight of length, four of masking key.
+const HEADER_BYTES_MAX: usize = 14;
+
+/// Follows frame boundaries, and nothing else, in the bytes that go to tungstenite.
+#[derive(Debug, Default)]
+struct Framing {
+    header: [u8; HEADER_BYTES_MAX],
+    header_len: u8,
+    /// The last data frame was not final: tungstenite holds a part of a message.
+    is_mid_message: bool,
+    /// A frame has outgrown tungstenite's initial buffer.
+    is_grown: bool,
+    payload_left: u64,
+}
+
+impl Framing {
+    /// How many of `bytes` belong to the frame under way; it counts them as taken.
+    fn take(&mut self, bytes: &[u8]) -> usize {
+        let mut taken = 0;
+        while self.payload_left == 0 {
+            let Some(byte) = bytes.get(taken) else {
+                return taken;
+            };
+            self.header[usize::from(self.header_len)] = *byte;
+            self.header_len += 1;
+            taken += 1;
+            if usize::from(self.header_len) == self.header_size() {
+                self.end_header();
+                if self.payload_left == 0 {
+                    return taken;
+                }
+            }
+        }
+        let payload = (bytes.len() - taken).min(self.payload_left.try_into().unwrap_or(usize::MAX));
+        self.payload_left -= payload as u64;
+        taken + payload
+    }
+
+    /// Neither a frame nor a message is under way.
+    fn is_at_rest(&self) -> bool {
+        self.header_len == 0 && self.payload_left == 0 && !self.is_mid_message
+    }
+
+    fn length_size(&self) -> usize {
+        match self.header[1] & 0x7f {
+            126 => 2,
+            127 => 8,
+            _ => 0,
+        }
+    }
+
+    /// Bytes of the header under way, as far as is known.
+    fn header_size(&self) -> usize {
+        if self.header_len < 2 {
+            return 2;
+        }
+        let mask_size = if self.header[1] & 0x80 == 0 { 0 } else { 4 };
+        2 + self.length_size() + mask_size
+    }
+
+    fn end_header(&mut self) {
+        self.header_len = 0;
+        self.payload_left = match self.length_size() {
+            0 => u64::from(self.header[1] & 0x7f),
+            size => self.header[2..2 + size]
+                .iter()
+                .fold(0, |sum, byte| sum << 8 | u64::from(*byte)),
+        };
+        let is_control = self.header[0] & 0x08 != 0;
+        if !is_control {
+            self.is_mid_message = self.header[0] & 0x80 == 0;
+        }
+        self.is_grown |= self.payload_left > READ_CHUNK_BYTES as u64 || self.is_mid_message;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const MESSAGE_BYTES_MAX: usize = 1 << 20;
+
+    /// A masked frame as a client sends it.
+    fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+        let mut bytes = vec![first];
+        match payload.len() {
+            len @ 0..126 => bytes.push(0x80 | len as u8),
+            len @ 126..0x10000 => {
+                bytes.push(0x80 | 126);
+                bytes.extend_from_slice(&(len as u16).to_be_bytes());
+            }
+            len => {
+                bytes.push(0x80 | 127);
+                bytes.extend_from_slice(&(len as u64).to_be_bytes());
+            }
+        }
+        let key = [1, 2, 3, 4];
+        bytes.extend_from_slice(&key);
+        bytes.extend(
+            payload
+                .iter()
+                .zip(key.iter().cycle())
+                .map(|(byte, key)| byte ^ key),
+        );
+        bytes
+    }
+
+    struct Peer {
+        session: Session,
+        outbox: Outbox,
+        heard: Vec<String>,
+    }
+
+    impl Peer {
+        fn new() -> Self {
+            let session = Session::new(Role::Server, MESSAGE_BYTES_MAX);
+            Self {
+                session,
+                outbox: Outbox::default(),
+                heard: Vec::new(),
+            }
+        }
+
+        fn receive(&mut self, bytes: &[u8], end: bool) -> Standing {
+            let heard = &mut self.heard;
+            self.session.receive(bytes, end, &mut self.outbox, |what| {
+                heard.push(match what {
+                    Heard::Message(Message::Text(text)) => format!("text {text}"),
+                    Heard::Message(Message::Binary(bytes)) => format!("binary {}", bytes.len()),
+                    Heard::Pong(payload) => format!("pong {payload:?}"),
+                    Heard::Close(reason) => format!("close {reason}"),
+                });
+            })
+        }
+
+        fn sent(&mut self) -> Vec<u8> {
+            let mut sent = Vec::new();
+            while !self.outbox.is_empty() {
+                let write = |slices: &[io::IoSlice<'_>]| {
+                    slices
+                        .iter()
+                        .for_each(|slice| sent.extend_from_slice(slice));
+                    Ok(slices.iter().map(|slice| slice.len()).sum())
+                };
+                self.outbox.write_to(write).expect("a vector takes all");
+            }
+            sent
+        }
+    }
+
+    #[test]
+    fn what_came_before_an_error_is_heard_and_the_error_is_answered() {
+        let mut peer = Peer::new();
+        let bytes = [
+            frame(0x81, b"one"),
+            frame(0x82, &[7; 200]),
+            frame(0x83, b""),
+        ]
+        .concat();
+        assert!(matches!(
+            peer.receive(&bytes, false),
+            Standing::Broken(CloseReason::Protocol(_))
+        ));
+        assert_eq!(peer.heard, ["text one", "binary 200"]);
+        assert_eq!(peer.sent()[2..4], 1002u16.to_be_bytes());
+    }
+
+    #[test]
+    fn a_ping_is_answered_and_a_close_ends_the_session() {
+        let mut peer = Peer::new();
+        assert_eq!(peer.receive(&frame(0x89, b"hi"), false), Standing::Going);
+        assert_eq!(peer.sent(), b"\x8a\x02hi");
+        assert_eq!(
+            peer.receive(&frame(0x88, &1000u16.to_be_bytes()), false),
+            Standing::Finished
+        );
+        assert_eq!(peer.heard, ["close closed by peer with code 1000"]);
+        assert_eq!(peer.sent(), [0x88, 2, 3, 232]);
+    }
+
+    #[test]
+    fn text_that_is_not_utf8_is_refused_with_1007() {
+        let mut peer = Peer::new();
+        assert_eq!(
+            peer.receive(&frame(0x81, &[0xff]), false),
+            Standing::Broken(CloseReason::NotUtf8)
+        );
+        assert_eq!(peer.sent()[2..4], 1007u16.to_be_bytes());
+    }
+
+    #[test]
+    fn a_header_that_claims_too_much_is_refused_with_1009() {
+        let mut peer = Peer::new();
+        let mut header = vec![0x82, 0xff];
+        header.extend_from_slice(&(MESSAGE_BYTES_MAX as u64 + 1).to_be_bytes());
+        header.extend_from_slice(&[0; 4]);
+        let reason = CloseReason::TooBig(MESSAGE_BYTES_MAX);
+        assert_eq!(peer.receive(&header, false), Standing::Broken(reason));
+        assert_eq!(peer.sent()[2..4], 1009u16.to_be_bytes());
+    }
+
+    #[test]
+    fn an_end_without_a_close_is_told() {
+        let mut peer = Peer::new();
+        assert_eq!(
+            peer.receive(&frame(0x81, b"x"), true),
+            Standing::Broken(CloseReason::Vanished)
+        );
+        assert_eq!(peer.heard, ["text x"]);
+    }
+
+    #[test]
+    fn buffers_are_given_back_between_messages_only() {
+        let mut peer = Peer::new();
+        let large = frame(0x82, &[1; 100_000]);
+        let (head, tail) = large.split_at(50_000);
+        assert_eq!(peer.receive(head, false), Standing::Going);
+        assert!(peer.session.framing.is_grown);
+        assert_eq!(peer.receive(tail, false), Standing::Going);
+        assert!(!peer.session.framing.is_grown);
+        assert_eq!(peer.receive(&frame(0x01, b"open "), false), Standing::Going);
+        assert!(peer.session.framing.is_grown);
+        assert_eq!(peer.receive(&frame(0x80, b"end"), false), Standing::Going);
+        assert!(!peer.session.framing.is_grown);
+        assert_eq!(peer.heard, ["binary 100000", "text open end"]);
+    }
+
+    proptest! {
+        /// However the bytes are cut, the same is heard.
+        #[test]
+        fn the_cuts_do_not_matter(
+            messages in prop::collection::vec((0usize..4, prop::collection::vec(any::<u8>(), 0..300)), 1..12),
+            cuts in prop::collection::vec(1usize..200, 1..40),
+        ) {
+            let mut bytes = Vec::new();
+            for (kind, payload) in &messages {
+                match kind {
+                    0 => bytes.extend(frame(0x82, payload)),
+                    1 => bytes.extend(frame(0x89, &payload[..payload.len().min(125)])),
+                    2 => {
+                        bytes.extend(frame(0x02, payload));
+                        bytes.extend(frame(0x8a, b"unasked"));
+                        bytes.extend(frame(0x80, payload));
+                    }
+                    _ => bytes.extend(frame(0x81, format!("{payload:?}").as_bytes())),
+                }
+            }
+            let mut whole = Peer::new();
+            prop_assert_eq!(whole.receive(&bytes, false), Standing::Going);
+            let mut parts = Peer::new();
+            let mut rest = &bytes[..];
+            for cut in cuts.iter().cycle() {
+                let (part, left) = rest.split_at((*cut).min(rest.len()));
+                prop_assert_eq!(parts.receive(part, false), Standing::Going);
+                rest = left;
+                if rest.is_empty() {
+                    break;
+                }
+            }
+            prop_assert_eq!(&whole.heard, &parts.heard);
+            prop_assert_eq!(whole.sent(), parts.sent());
+            prop_assert!(parts.session.framing.is_at_rest());
+        }
+
+        /// No bytes make a session panic, and after the end it is over.
+        #[test]
+        fn arbitrary_bytes_are_survived(bytes in prop::collection::vec(any::<u8>(), 0..2000)) {
+            let mut peer = Peer::new();
+            if peer.receive(&bytes, false) == Standing::Going {
+                prop_assert_ne!(peer.receive(&[], true), Standing::Going);
+            }
+        }
+    }
+}

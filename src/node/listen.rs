@@ -1,0 +1,123 @@
+//! Opens the addresses to listen on.
+
+use std::{
+    io,
+    net::{SocketAddr, ToSocketAddrs},
+};
+
+use super::StartError;
+use crate::{
+    config::{BindAddress, Config},
+    net::{Network, listen},
+};
+
+/// Descriptors that are not for accepted connections: standard streams, poll, listeners, files, and
+/// those that refusals take.
+const DESCRIPTORS_RESERVED: usize = 64;
+/// How often another free port is sought that is free for all addresses of a name.
+const PORT_ATTEMPTS: usize = 16;
+
+/// Listens on every address, and returns how the node is called in its broadcasts: its first address,
+/// with the port that was picked.
+pub(super) fn open(config: &Config, network: &mut Network) -> Result<Option<String>, StartError> {
+    let unacknowledged_max = config.limits.unacknowledged_max();
+    let mut name = None;
+    for bind in &config.binds {
+        let sockets = sockets_of(bind, |address| listen(address, unacknowledged_max))?;
+        for socket in sockets {
+            let address = network.add_listener(socket).map_err(StartError::Poll)?;
+            log::info!("listening on {address}");
+            name.get_or_insert_with(|| bind.with_port(address.port()).to_string());
+        }
+    }
+    Ok(name)
+}
+
+/// One socket for each address of a name, all with the same port.
+fn sockets_of(
+    bind: &BindAddress,
+    listen: impl Fn(SocketAddr) -> io::Result<mio::net::TcpListener>,
+) -> Result<Vec<mio::net::TcpListener>, StartError> {
+    let resolved = (bind.host(), bind.port()).to_socket_addrs();
+    let mut addresses: Vec<_> = resolved
+        .map_err(|error| StartError::Resolve {
+            bind: bind.clone(),
+            error,
+        })?
+        .collect();
+    addresses.dedup();
+    let mut attempts = 0;
+    loop {
+        attempts += 1;
+        match listen_on_all(&addresses, &listen) {
+            Ok(sockets) => return Ok(sockets),
+            // The port picked for the first address may be taken for the second.
+            Err((_, error))
+                if bind.port() == 0
+                    && error.kind() == io::ErrorKind::AddrInUse
+                    && attempts < PORT_ATTEMPTS => {}
+            Err((address, error)) => {
+                return Err(StartError::Listen {
+                    bind: bind.clone(),
+                    address,
+                    error,
+                });
+            }
+        }
+    }
+}
+
+/// Listens on all addresses of a name. One that the machine does not have (a v6 address where v6 is
+/// switched off) is left out as long as there is another.
+fn listen_on_all(
+    addresses: &[SocketAddr],
+    listen: impl Fn(SocketAddr) -> io::Result<mio::net::TcpListener>,
+) -> Result<Vec<mio::net::TcpListener>, (SocketAddr, io::Error)> {
+    let mut sockets: Vec<mio::net::TcpListener> = Vec::new();
+    let mut missing = None;
+    let mut port = None;
+    for address in addresses {
+        let mut address = *address;
+        address.set_port(port.unwrap_or(address.port()));
+        match listen(address) {
+            Ok(socket) => {
+                port = socket.local_addr().ok().map(|address| address.port());
+                sockets.push(socket);
+            }
+            Err(error) if is_absent(&error) => {
+                log::debug!("this machine does not have {address}: {error}");
+                missing = Some((address, error));
+            }
+            Err(error) => return Err((address, error)),
+        }
+    }
+    match missing {
+        Some(missing) if sockets.is_empty() => Err(missing),
+        _ => Ok(sockets),
+    }
+}
+
+fn is_absent(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::AddrNotAvailable
+        || error.raw_os_error() == Some(libc::EAFNOSUPPORT)
+}
+
+/// Lowers `--max-connections` to what the descriptor limit of the process allows, and says so.
+pub(super) fn fit_to_descriptors(mut config: Config) -> Config {
+    let Ok((descriptors, _)) = rlimit::Resource::NOFILE.get() else {
+        return config;
+    };
+    let reserved = DESCRIPTORS_RESERVED + config.peers.len();
+    let room = usize::try_from(descriptors)
+        .unwrap_or(usize::MAX)
+        .saturating_sub(reserved)
+        .max(1);
+    let wanted = config.limits.connections_max;
+    if wanted > room {
+        log::warn!(
+            "--max-connections {wanted} lowered to {room}: the system allows this process {descriptors} descriptors"
+        );
+        config.limits.connections_max = room;
+    }
+    config
+}

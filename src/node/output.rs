@@ -1,0 +1,40 @@
+//! Where received messages go.
+
+use std::os::fd::RawFd;
+
+use crate::{Message, net::PeerName};
+
+/// A message as it came from a peer.
+#[derive(Debug, Clone, Copy)]
+pub struct Received<'a> {
+    /// Who sent it.
+    pub from: PeerName<'a>,
+    /// The path of the connection, at least `/`.
+    pub path: &'a str,
+    /// What was sent.
+    pub message: &'a Message,
+}
+
+/// Takes the messages that a node receives. Called from the loop, so it must never block.
+pub trait Output {
+    /// A message has been received.
+    fn message(&mut self, received: &Received<'_>);
+
+    /// End of a turn: hand over what the turn gathered. `true` means that something is left
+    /// because the destination does not take more now.
+    fn flush(&mut self) -> bool {
+        false
+    }
+
+    /// Descriptor that becomes writable when the destination takes more. The node waits for it
+    /// and calls [`flush`](Self::flush).
+    fn descriptor(&self) -> Option<RawFd> {
+        None
+    }
+}
+
+impl<F: FnMut(&Received<'_>)> Output for F {
+    fn message(&mut self, received: &Received<'_>) {
+        self(received);
+    }
+}

@@ -1,0 +1,59 @@
+//! Signals as events of the loop.
+
+use std::{
+    io,
+    sync::{Arc, atomic::AtomicBool},
+};
+
+use mio::{Interest, Registry};
+use signal_hook::{
+    consts::{SIGHUP, SIGINT, SIGTERM},
+    flag,
+};
+
+use crate::net::Source;
+
+/// Exit status when a second signal ends the process at once.
+const STATUS_INTERRUPTED: i32 = 1;
+
+pub(super) struct Signals {
+    signals: signal_hook_mio::v1_0::Signals,
+}
+
+impl std::fmt::Debug for Signals {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Signals").finish_non_exhaustive()
+    }
+}
+
+impl Signals {
+    pub(super) fn new(registry: &Registry) -> io::Result<Self> {
+        // The second signal must end the process even if the loop does not get to it any more, so
+        // it does that in the handler. Handlers run in the order of their registration: the first
+        // signal finds the flag down and raises it.
+        let is_second = Arc::new(AtomicBool::new(false));
+        for signal in [SIGINT, SIGTERM] {
+            flag::register_conditional_shutdown(
+                signal,
+                STATUS_INTERRUPTED,
+                Arc::clone(&is_second),
+            )?;
+            flag::register(signal, Arc::clone(&is_second))?;
+        }
+        let mut signals = signal_hook_mio::v1_0::Signals::new([SIGINT, SIGTERM, SIGHUP])?;
+        registry.register(&mut signals, Source::Signals.into(), Interest::READABLE)?;
+        Ok(Self { signals })
+    }
+
+    /// Takes the signals that have arrived. Returns whether one of them asks to stop.
+    pub(super) fn is_stop_pending(&mut self) -> bool {
+        let mut stop = false;
+        for signal in self.signals.pending() {
+            match signal {
+                SIGHUP => log::info!("SIGHUP: going on"),
+                _ => stop = true,
+            }
+        }
+        stop
+    }
+}

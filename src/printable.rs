@@ -1,0 +1,47 @@
+//! Text of strangers, made safe for a terminal and for a log.
+//!
+//! What a peer sends may contain anything: line feeds that look like lines of ours, escape
+//! sequences that repaint the terminal, marks that reverse the reading order. [`Printable`]
+//! writes such characters as escapes and everything else as it is.
+
+use std::fmt::{self, Display};
+
+/// Displays a text with the characters that could forge a line or steer a terminal as escapes:
+/// `\n`, `\r`, `\t`, and `\u{1b}` and the like for the other control characters (C0, DEL, C1),
+/// the line and paragraph separators, and the marks that change the reading order.
+///
+/// Nothing else is touched, the backslash included: the result is for reading, not for parsing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Printable<'a>(pub &'a str);
+
+impl Display for Printable<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut plain_from = 0;
+        for (at, c) in self.0.char_indices() {
+            if !is_unsafe(c) {
+                continue;
+            }
+            f.write_str(&self.0[plain_from..at])?;
+            plain_from = at + c.len_utf8();
+            match c {
+                '\n' => f.write_str("\\n")?,
+                '\r' => f.write_str("\\r")?,
+                '\t' => f.write_str("\\t")?,
+                _ => write!(f, "{}", c.escape_unicode())?,
+            }
+        }
+        f.write_str(&self.0[plain_from..])
+    }
+}
+
+/// Whether a character could forge a line, steer a terminal or change the reading order.
+fn is_unsafe(c: char) -> bool {
+    c.is_control()
+        || matches!(
+            c,
+            // Line and paragraph separator, which some viewers break lines at.
+            '\u{2028}' | '\u{2029}'
+            // Marks, embeddings, overrides and isolates of the reading order.
+            | '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+        )
+}
