@@ -33,6 +33,7 @@ use std::time::Duration;
 use clap::{Parser, ValueEnum};
 
 use scenarios::{Plan, Scenario};
+use wsmesh::config::SlowPeer;
 
 /// What a part of the benchmark makes, or the sentence that says why it cannot.
 pub(crate) type Outcome<T> = Result<T, Box<dyn Error>>;
@@ -67,8 +68,8 @@ impl Role {
         match self {
             Self::Floor => Ok(floor::run()?),
             Self::Article => Ok(article::run()?),
-            Self::Wsmesh => Ok(floor::run()?),
-            Self::WsmeshDropOldest => Ok(floor::run()?),
+            Self::Wsmesh => node::run(SlowPeer::Disconnect),
+            Self::WsmeshDropOldest => node::run(SlowPeer::DropOldest),
             Self::Generator => generator::run(),
         }
     }

@@ -1,6 +1,7 @@
 //! wsmesh as a server under test, through its library.
 
-use wsmesh::{Config, Limits, Message, Node, Received, SlowPeer};
+use wsmesh::config::{Limits, SlowPeer};
+use wsmesh::{Config, Message, Node, Received};
 
 use crate::command::{self, ServerCommand};
 use crate::{Outcome, wire};

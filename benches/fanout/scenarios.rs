@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::ValueEnum;
-use wsmesh::Limits;
+use wsmesh::config::Limits;
 
 use crate::command::ServerCommand;
 use crate::measure::Series;
