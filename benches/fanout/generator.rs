@@ -28,8 +28,9 @@ const EVENTS_MAX: usize = 4096;
 /// Takes a whole burst to a peer in one read.
 const READ_BUFFER_BYTES: usize = 256 * 1024;
 
-/// Peers that connect at once: enough to keep the server busy, fewer than any backlog.
-const HANDSHAKES_MAX: usize = 256;
+/// Peers that connect at once: enough to keep the server busy, and fewer than the backlog of any
+/// server, the runtime's default of 128 included.
+const HANDSHAKES_MAX: usize = 100;
 
 /// Rest between two polls while there is something to do.
 ///
