@@ -10,7 +10,7 @@ mod console;
 use std::error::Error;
 use std::process::ExitCode;
 
-use wsmesh::{Config, Node};
+use wsmesh::{Config, Node, Printable};
 
 use crate::cli::{Cli, usage_error};
 use crate::console::{LogStream, StdoutOutput, start_logging};
@@ -20,24 +20,32 @@ fn main() -> ExitCode {
     let level = cli.log_level();
     let config = cli.into_config().unwrap_or_else(|error| error.exit());
     let rust_log = std::env::var("RUST_LOG").ok();
+    let rust_log = rust_log.filter(|directives| !directives.is_empty());
 
     let Ok(log_stream) = LogStream::open() else {
         // Without standard error there is nothing to say it with.
         return ExitCode::FAILURE;
     };
     if let Err(error) = start_logging(&log_stream, level, rust_log.as_deref()) {
-        usage_error(format_args!("RUST_LOG: {error}")).exit();
+        let what = format!("RUST_LOG: {error}");
+        usage_error(Printable(&what)).exit();
     }
-    match run(config) {
+    let code = match run(config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             log_stream.say(error);
             ExitCode::FAILURE
         }
-    }
+    };
+    log_stream.finish();
+    code
 }
 
 fn run(config: Config) -> Result<(), Box<dyn Error>> {
+    // A connection costs a descriptor; the usual soft limit of 1024 is for programs that use select.
+    if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
+        log::warn!("cannot raise the limit of descriptors: {error}");
+    }
     let mut output = StdoutOutput::open()?;
     let mut node = Node::new(config)?;
     node.handle_signals()?;

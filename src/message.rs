@@ -47,3 +47,18 @@ impl Message {
         self.as_bytes().is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_and_bytes_are_not_the_same() {
+        let text = Message::text("Grüße");
+        let binary = Message::binary("Grüße");
+        assert_ne!(text, binary);
+        assert_eq!(text.as_bytes(), binary.as_bytes());
+        assert_eq!((text.len(), text.is_empty()), (7, false));
+        assert!(Message::text("").is_empty() && Message::binary(Vec::new()).is_empty());
+    }
+}

@@ -45,3 +45,56 @@ fn is_unsafe(c: char) -> bool {
             | '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
         )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn printable(text: &str) -> String {
+        Printable(text).to_string()
+    }
+
+    #[test]
+    fn text_stays_as_it_is() {
+        for text in [
+            "",
+            "hello",
+            "Grüße, 世界 👋🏽",
+            r"C:\new\u{1b}",
+            "\u{a0}\u{ad}\u{200d}",
+        ] {
+            assert_eq!(printable(text), text);
+        }
+    }
+
+    #[test]
+    fn what_forges_lines_or_steers_terminals_becomes_visible() {
+        for (text, expected) in [
+            ("a\nb\r\tc", r"a\nb\r\tc"),
+            ("\u{1b}[2J", r"\u{1b}[2J"),
+            ("\0\u{7}\u{7f}", r"\u{0}\u{7}\u{7f}"),
+            ("\u{80}\u{85}\u{9b}", r"\u{80}\u{85}\u{9b}"),
+            ("\u{2028}\u{2029}", r"\u{2028}\u{2029}"),
+            ("\u{202e}gpj.exe\u{202c}", r"\u{202e}gpj.exe\u{202c}"),
+            ("\u{2066}x\u{2069}", r"\u{2066}x\u{2069}"),
+        ] {
+            assert_eq!(printable(text), expected);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_result_has_nothing_unsafe(text in any::<String>()) {
+            let result = printable(&text);
+            prop_assert!(!result.chars().any(is_unsafe));
+            prop_assert_eq!(printable(&result), result);
+        }
+
+        #[test]
+        fn safe_text_is_unchanged(text in "\\PC*") {
+            prop_assume!(!text.chars().any(is_unsafe));
+            prop_assert_eq!(printable(&text), text);
+        }
+    }
+}

@@ -375,3 +375,205 @@ impl Display for Bracketed<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use tungstenite::http::HeaderValue;
+    use tungstenite::http::uri::PathAndQuery;
+
+    fn bind(text: &str) -> Result<BindAddress, String> {
+        text.parse()
+            .map_err(|error: AddressError| error.to_string())
+    }
+
+    fn peer(text: &str) -> Result<PeerUrl, String> {
+        text.parse()
+            .map_err(|error: AddressError| error.to_string())
+    }
+
+    #[test]
+    fn addresses_to_listen_on() {
+        for (text, host, port) in [
+            ("localhost:8080", "localhost", 8080),
+            ("127.0.0.1:0", "127.0.0.1", 0),
+            ("0.0.0.0:65535", "0.0.0.0", 65535),
+            ("[::]:80", "::", 80),
+            ("[::1]:8080", "::1", 8080),
+            ("[fe80::1%eth0]:8080", "fe80::1%eth0", 8080),
+            ("my_host.example.:1", "my_host.example.", 1),
+        ] {
+            let address = bind(text).unwrap();
+            assert_eq!((address.host(), address.port()), (host, port));
+            assert_eq!(address.to_string(), text);
+            assert_eq!(address.with_port(7).port(), 7);
+            assert_eq!(address.with_port(7).host(), host);
+        }
+    }
+
+    #[test]
+    fn what_nobody_can_listen_on_is_told_why() {
+        for (text, part) in [
+            ("", "is empty"),
+            ("localhost", "names no port"),
+            ("localhost:", "names no port"),
+            ("[::1]", "names no port"),
+            ("8080", "is a port alone"),
+            (":8080", "names no host: write 0.0.0.0:PORT"),
+            ("*:8080", "names no host: write 0.0.0.0:PORT"),
+            ("::1:8080", "without brackets"),
+            ("::1", "without brackets"),
+            ("[localhost]:8080", "is not an IPv6 address"),
+            ("[::1:8080", "is not an IPv6 address"),
+            ("[::1]8080", "port `8080`"),
+            ("[fe80::1%]:1", "is not an IPv6 address"),
+            (
+                "localhost:65536",
+                "port `65536`, which is not a number from 0 to 65535",
+            ),
+            ("localhost:+80", "port `+80`"),
+            ("localhost:http", "port `http`"),
+            ("ws://localhost:8080", "is a URL"),
+            ("//localhost:8080", "is a URL"),
+            ("local host:8080", "white space"),
+            ("localhost:8080\n", "white space"),
+            ("a/b:8080", "host `a/b`"),
+            ("münchen.example:80", "xn-- form"),
+        ] {
+            let error = bind(text).unwrap_err();
+            assert!(
+                error.starts_with(&format!("`{}` ", Printable(text))),
+                "{error}"
+            );
+            assert!(error.contains(part), "{text}: {error}");
+            assert!(
+                error.ends_with("; expected host:port, ip:port or [ipv6]:port"),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn peers_to_dial() {
+        for (text, host, port, header, target, path) in [
+            ("ws://a", "a", 80, "a", "/", "/"),
+            ("ws://a/", "a", 80, "a", "/", "/"),
+            ("ws://a:80", "a", 80, "a", "/", "/"),
+            ("ws://a:8080", "a", 8080, "a:8080", "/", "/"),
+            ("WS://LocalHost:1", "localhost", 1, "localhost:1", "/", "/"),
+            ("ws://a?x=1", "a", 80, "a", "/?x=1", "/"),
+            (
+                "ws://a/b/c?x=/?&y=%20",
+                "a",
+                80,
+                "a",
+                "/b/c?x=/?&y=%20",
+                "/b/c",
+            ),
+            ("ws://a//b", "a", 80, "a", "//b", "//b"),
+            ("ws://127.0.0.1:9", "127.0.0.1", 9, "127.0.0.1:9", "/", "/"),
+            ("ws://[::1]", "::1", 80, "[::1]", "/", "/"),
+            ("ws://[::1]:9/x", "::1", 9, "[::1]:9", "/x", "/x"),
+            (
+                "ws://[fe80::1%eth0]:9",
+                "fe80::1%eth0",
+                9,
+                "[fe80::1]:9",
+                "/",
+                "/",
+            ),
+            ("ws://a/user@b", "a", 80, "a", "/user@b", "/user@b"),
+        ] {
+            let url = peer(text).unwrap();
+            assert_eq!((url.host(), url.port()), (host, port));
+            assert_eq!(url.host_header(), header);
+            assert_eq!((url.target(), url.path()), (target, path));
+            assert_eq!(url.to_string(), text.replace("WS:", "ws:"));
+        }
+    }
+
+    #[test]
+    fn the_same_place_is_equal() {
+        let same = ["ws://a", "WS://A:80", "ws://a/", "ws://a:080/"].map(|url| peer(url).unwrap());
+        assert!(same.iter().all(|url| *url == same[0]));
+        for other in ["ws://b", "ws://a:81", "ws://a/A", "ws://a/?"] {
+            assert_ne!(peer(other).unwrap(), same[0]);
+        }
+    }
+
+    #[test]
+    fn what_nobody_can_dial_is_told_why() {
+        for (text, part) in [
+            ("", "is empty"),
+            (
+                "localhost:8080",
+                "has no scheme: write ws://localhost:8080;",
+            ),
+            ("localhost", "has no scheme: write ws://localhost;"),
+            ("wss://a", "wss:// (TLS) is not supported yet"),
+            ("WSS://a", "wss:// (TLS) is not supported yet"),
+            ("http://a:1/x", "is a web address: write ws://a:1/x;"),
+            ("https://a", "wss:// (TLS) is not supported yet"),
+            ("ftp://a", "has the scheme `ftp`"),
+            ("://a", "has the scheme ``"),
+            ("ws://", "names no host"),
+            ("ws://:80", "names no host"),
+            ("ws:///x", "names no host"),
+            ("ws://a:0", "has port 0"),
+            ("ws://a:65536", "port `65536`"),
+            ("ws://a:", "names no port"),
+            ("ws://::1", "without brackets"),
+            ("ws://[a]", "is not an IPv6 address"),
+            ("ws://u:p@a", "user or password"),
+            ("ws://@a", "user or password"),
+            ("ws://a/#x", "fragment"),
+            ("ws://a#x", "fragment"),
+            ("ws://a/b c", "white space"),
+            ("ws://a\r\nX: y", "white space"),
+            ("ws://a/\u{1b}", "white space or control"),
+            ("ws://a/ü", "character `ü` in its path"),
+            ("ws://a/{x}", "character `{`"),
+            ("ws://a\\b", "host `a\\b`"),
+            ("ws://ü.example", "xn-- form"),
+        ] {
+            let error = peer(text).unwrap_err();
+            assert!(
+                error.starts_with(&format!("`{}` ", Printable(text))),
+                "{error}"
+            );
+            assert!(error.contains(part), "{text}: {error}");
+            assert!(
+                error.ends_with("; expected ws://host[:port][/path][?query]"),
+                "{error}"
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn parsing_never_panics(text in any::<String>()) {
+            let _ = (bind(&text), peer(&text), peer(&format!("ws://{text}")));
+        }
+
+        #[test]
+        fn a_bind_address_is_shown_as_it_parses(text in "(\\[[0-9a-f:%]{0,12}\\]|[a-z0-9.:_-]{0,8}):[0-9]{0,6}") {
+            if let Ok(address) = bind(&text) {
+                prop_assert_eq!(bind(&address.to_string()), Ok(address));
+            }
+        }
+
+        #[test]
+        fn a_url_that_parses_can_be_shown_and_sent(
+            text in "ws://(\\[[0-9a-f:.%]{0,12}\\]|[A-Za-z0-9.:@_-]{0,8})(:[0-9]{0,5})?([/?]\\PC{0,8}|[/?][ -~]{0,16})?"
+        ) {
+            if let Ok(url) = peer(&text) {
+                prop_assert_eq!(peer(&url.to_string()), Ok(url.clone()));
+                let target = PathAndQuery::try_from(url.target());
+                prop_assert_eq!(target.unwrap(), url.target());
+                prop_assert!(HeaderValue::from_str(&url.host_header()).is_ok());
+                prop_assert!(url.path().starts_with('/') && url.target().starts_with(url.path()));
+            }
+        }
+    }
+}

@@ -18,6 +18,10 @@ pub const ACCEPTS_PER_TURN: usize = 256;
 /// in one turn. Greater favours a few fast peers, smaller favours many.
 pub const READ_BUFFER_BYTES: usize = 32 * 1024;
 
+/// Bytes received in one turn of the loop, from all peers together, before timers and signals get
+/// their share. Peers left over are first in the next turn.
+pub const READ_BYTES_PER_TURN: usize = 512 * 1024;
+
 /// Time until the next address of a name is tried beside the one still connecting (RFC 8305 §5).
 pub const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
@@ -93,6 +97,7 @@ const _: () = {
     assert!(ACCEPTS_PER_TURN <= LISTEN_BACKLOG as usize);
     // A head of default size is read in one turn.
     assert!(defaults.head_bytes_max <= READ_BUFFER_BYTES);
+    assert!(READ_BUFFER_BYTES <= READ_BYTES_PER_TURN);
     assert!(READMIT_PERCENT > 0 && READMIT_PERCENT < 100);
     // All addresses of a name get their turn before the handshake's deadline.
     assert!(
@@ -110,8 +115,8 @@ const _: () = {
 /// The bounds that an operator can turn. Every one has a flag of the program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections in all, dialed and accepted, upgraded or not. Default 16384
-    /// (`--max-connections`). At the limit further peers hear 503, until the number is below
+    /// Connections accepted, upgraded or not; dialed ones are bounded by the list of peers. Default
+    /// 16384 (`--max-connections`). At the limit further peers hear 503, until the number is below
     /// [`READMIT_PERCENT`] of it. Each costs a descriptor.
     pub connections_max: usize,
     /// Connections accepted from one remote address. Default 4096
@@ -130,7 +135,8 @@ pub struct Limits {
     /// Bytes of a message received or sent, all its fragments together. Default 1 MiB
     /// (`--max-message`). A peer that sends a longer one is closed with 1009.
     pub message_bytes_max: usize,
-    /// Bytes that wait to be sent to one peer, the message that overflows it counted. Default
+    /// Bytes that wait to be sent to one peer, the message that overflows it counted, and 64 bytes
+    /// for each frame. Default
     /// 4 MiB (`--outbox`), at least twice [`message_bytes_max`](Self::message_bytes_max). What
     /// happens beyond it is the [`SlowPeer`](super::SlowPeer) policy. A node may need this much
     /// memory for every peer that does not read.

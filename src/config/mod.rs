@@ -311,3 +311,116 @@ impl FromStr for SlowPeer {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{}` is no policy; expected disconnect, drop-oldest or drop-newest", crate::printable::Printable(.0))]
 pub struct SlowPeerError(String);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is wrong with the defaults after a change.
+    fn error(change: impl FnOnce(&mut Config)) -> String {
+        let mut config = valid();
+        change(&mut config);
+        config.check().unwrap_err().to_string()
+    }
+
+    fn valid() -> Config {
+        Config {
+            binds: vec!["localhost:0".parse().unwrap()],
+            ..Config::default()
+        }
+    }
+
+    #[test]
+    fn the_defaults_need_only_an_address_or_a_peer() {
+        assert_eq!(valid().check(), Ok(()));
+        assert_eq!(Config::default().check(), Err(ConfigError::NothingToDo));
+        let dialing = Config {
+            peers: vec!["ws://localhost".parse().unwrap()],
+            ..Config::default()
+        };
+        assert_eq!(dialing.check(), Ok(()));
+    }
+
+    #[test]
+    fn values_out_of_bounds_are_named_with_their_flag() {
+        for (error, expected) in [
+            (
+                error(|c| c.limits.connections_max = 0),
+                "--max-connections 0 is out of bounds: from 1 to 1048576",
+            ),
+            (
+                error(|c| c.limits.connections_per_address_max = usize::MAX),
+                "--max-connections-per-address 18446744073709551615 is out of bounds",
+            ),
+            (
+                error(|c| c.limits.handshakes_max = 0),
+                "--max-handshakes 0 is out of bounds",
+            ),
+            (
+                error(|c| c.limits.head_bytes_max = 511),
+                "--max-head 511B is out of bounds: from 512B to 1MiB",
+            ),
+            (
+                error(|c| c.limits.message_bytes_max = usize::MAX),
+                "--max-message 18446744073709551615B is out of bounds: from 1B to 1GiB",
+            ),
+            (
+                error(|c| c.interval = Some(Duration::ZERO)),
+                "--interval 0s is out of bounds: from 1ms to 8760h",
+            ),
+            (
+                error(|c| c.limits.ping_interval = Some(Duration::MAX)),
+                "--ping-interval ",
+            ),
+            (
+                error(|c| c.limits.shutdown_timeout = Duration::ZERO),
+                "--shutdown-timeout 0s is out of bounds",
+            ),
+        ] {
+            assert!(error.starts_with(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn values_that_contradict_each_other_are_both_named() {
+        assert_eq!(
+            error(|c| c.limits.outbox_bytes_max = 2 * c.limits.message_bytes_max - 1),
+            "--outbox 2097151B is too small for --max-message 1MiB: it must hold two messages of \
+             that size, so raise --outbox or lower --max-message"
+        );
+        assert_eq!(
+            error(|c| c.limits.retry_min = Duration::from_secs(61)),
+            "--retry-min 1m 1s is longer than --retry-max 1m"
+        );
+    }
+
+    #[test]
+    fn the_broadcast_fits_the_largest_message_in_its_longest_form() {
+        let mut config = valid();
+        config.message = "{index} {bind} {seq} {time}".parse().unwrap();
+        let longest = "16384 localhost:65535 18446744073709551615 2026-11-22T14:05:13.123456789Z";
+        config.limits.message_bytes_max = longest.len();
+        assert_eq!(config.check(), Ok(()));
+        config.limits.message_bytes_max -= 1;
+        assert_eq!(
+            config.check().unwrap_err().to_string(),
+            format!(
+                "--message can become {}B long with its placeholders filled in, more than \
+                 --max-message {}B",
+                longest.len(),
+                longest.len() - 1
+            )
+        );
+        config.interval = None;
+        assert_eq!(config.check(), Ok(()), "nothing is broadcast");
+    }
+
+    #[test]
+    fn policies_have_names() {
+        for policy in SlowPeer::ALL {
+            assert_eq!(policy.to_string().parse(), Ok(policy));
+        }
+        let error = "drop\n".parse::<SlowPeer>().unwrap_err().to_string();
+        assert!(error.starts_with(r"`drop\n` is no policy"), "{error}");
+    }
+}

@@ -169,3 +169,96 @@ impl Display for Template {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const VALUES: Values<'_> = Values {
+        index: 3,
+        bind: "localhost:8080",
+        seq: 7,
+        time: "2026-11-22T14:05:13Z",
+    };
+
+    fn render(text: &str) -> String {
+        text.parse::<Template>().unwrap().render(&VALUES)
+    }
+
+    #[test]
+    fn placeholders_become_values() {
+        assert_eq!(render(""), "");
+        assert_eq!(render("plain"), "plain");
+        assert_eq!(render("{index}{index}"), "33");
+        assert_eq!(
+            render("<{seq}|{bind}|{time}>"),
+            "<7|localhost:8080|2026-11-22T14:05:13Z>"
+        );
+    }
+
+    #[test]
+    fn doubled_braces_are_braces() {
+        assert_eq!(render("{{index}}"), "{index}");
+        assert_eq!(render("{{{index}}}"), "{3}");
+        assert_eq!(render(r#"{{"seq":{seq}}}"#), r#"{"seq":7}"#);
+    }
+
+    #[test]
+    fn only_the_index_makes_it_differ_from_peer_to_peer() {
+        assert!(Template::default().is_per_peer());
+        assert!(
+            !"{bind} {seq} {time} {{index}}"
+                .parse::<Template>()
+                .unwrap()
+                .is_per_peer()
+        );
+    }
+
+    #[test]
+    fn the_default_is_the_text_that_the_help_shows() {
+        let text = "Message to client {index} from {bind}";
+        assert_eq!(Template::default().to_string(), text);
+        assert_eq!(text.parse(), Ok(Template::default()));
+    }
+
+    #[test]
+    fn errors_say_what_is_wrong() {
+        for (text, expected) in [
+            (
+                "{name}",
+                "unknown placeholder {name}; known are {index}, {bind}, {seq} and {time} (write {{ and }} for braces)",
+            ),
+            ("{}", "unknown placeholder {}; "),
+            ("{ index }", "unknown placeholder { index }; "),
+            ("{\u{1b}}", r"unknown placeholder {\u{1b}}; "),
+            (
+                "a {index",
+                "a { has no matching }; write {{ for a brace itself",
+            ),
+            ("{in{dex}}", "a { has no matching }"),
+            (
+                "index}",
+                "a } has no matching {; write }} for a brace itself",
+            ),
+        ] {
+            let error = text.parse::<Template>().unwrap_err().to_string();
+            assert!(error.starts_with(expected), "{text}: {error}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn parsing_never_panics_and_displays_what_it_parsed(text in "[{}a-d ]{0,20}|\\PC{0,20}") {
+            if let Ok(template) = text.parse::<Template>() {
+                prop_assert_eq!(template.to_string(), text);
+            }
+        }
+
+        #[test]
+        fn a_text_without_placeholders_is_itself(text in any::<String>()) {
+            let doubled = text.replace('{', "{{").replace('}', "}}");
+            prop_assert_eq!(render(&doubled), text);
+        }
+    }
+}

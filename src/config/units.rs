@@ -26,11 +26,7 @@ impl FromStr for Time {
         if text.is_empty() {
             return Err(error(TimeProblem::Empty));
         }
-        let number = text.strip_prefix(['-', '+']).unwrap_or(text);
-        if number
-            .bytes()
-            .all(|byte| byte.is_ascii_digit() || byte == b'.')
-        {
+        if text.parse::<f64>().is_ok_and(f64::is_finite) {
             return Err(error(TimeProblem::UnitMissing));
         }
         let duration = SpanParser::new()
@@ -200,4 +196,142 @@ enum SizeProblem {
     NotASize,
     #[error("is too large for this machine")]
     TooLarge,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn time(text: &str) -> Duration {
+        text.parse::<Time>().unwrap().0
+    }
+
+    #[test]
+    fn times_as_people_write_them() {
+        for (text, milliseconds) in [
+            ("500ms", 500),
+            ("10s", 10_000),
+            ("10 s", 10_000),
+            (" 10s ", 10_000),
+            ("1.5s", 1_500),
+            ("2m", 120_000),
+            ("1h 30m", 5_400_000),
+            ("1h30m", 5_400_000),
+            ("8760h", 365 * 24 * 3_600_000),
+        ] {
+            assert_eq!(time(text), Duration::from_millis(milliseconds), "{text}");
+        }
+        assert_eq!("off".parse(), Ok(Every(None)));
+        assert_eq!("2s".parse(), Ok(Every(Some(Duration::from_secs(2)))));
+    }
+
+    #[test]
+    fn what_is_no_time_is_told_why() {
+        for (text, expected) in [
+            ("", "`` is empty; write for example 10s"),
+            ("10", "`10` has no unit; write for example 500ms, 10s or 2m"),
+            ("-1", "`-1` has no unit"),
+            ("1.5", "`1.5` has no unit"),
+            ("0s", "`0s` is too short: at least 1ms"),
+            ("999us", "`999us` is too short"),
+            ("-5s", "`-5s` is negative"),
+            ("8761h", "`8761h` is too long: at most a year"),
+            (
+                "99999999999999999999h",
+                "`99999999999999999999h` is not a time",
+            ),
+            ("10 parsecs", "`10 parsecs` is not a time"),
+            ("soon\n", r"`soon\n` is not a time"),
+            ("off", "`off` is not a time"),
+        ] {
+            let error = text.parse::<Time>().unwrap_err().to_string();
+            assert!(error.starts_with(expected), "{text}: {error}");
+        }
+        assert!("OFF!".parse::<Every>().is_err());
+    }
+
+    #[test]
+    fn sizes_as_people_write_them() {
+        for (text, bytes) in [
+            ("0", 0),
+            ("512", 512),
+            ("512B", 512),
+            ("64KiB", 65_536),
+            ("64 kib", 65_536),
+            ("1MiB", 1 << 20),
+            ("1MB", 1_000_000),
+            ("2GiB", 2 << 30),
+        ] {
+            assert_eq!(text.parse(), Ok(Size(bytes)), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_size_is_told_why() {
+        for (text, expected) in [
+            (
+                "",
+                "`` is not a size; write a whole number with a unit, for example 512B,",
+            ),
+            ("KiB", "`KiB` is not a size"),
+            ("1.5MiB", "`1.5MiB` is not a size"),
+            ("-1", "`-1` is not a size"),
+            ("+1", "`+1` is not a size"),
+            ("1K", "`1K` is not a size"),
+            (
+                "18446744073709551616",
+                "`18446744073709551616` is too large",
+            ),
+            (
+                "18014398509481984KiB",
+                "`18014398509481984KiB` is too large",
+            ),
+        ] {
+            let error = text.parse::<Size>().unwrap_err().to_string();
+            assert!(error.starts_with(expected), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn values_are_shown_as_they_would_be_written() {
+        for (shown, expected) in [
+            (Size(0).to_string(), "0B"),
+            (Size(1023).to_string(), "1023B"),
+            (Size(65_536).to_string(), "64KiB"),
+            (Size((4 << 20) + 65_536).to_string(), "4160KiB"),
+            (Size(1_000_000).to_string(), "1MB"),
+            (Time(Duration::from_millis(1_500)).to_string(), "1s 500ms"),
+            (Time(Duration::from_secs(30)).to_string(), "30s"),
+            (Every(None).to_string(), "off"),
+            (Count(7).to_string(), "7"),
+        ] {
+            assert_eq!(shown, expected);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn parsing_never_panics(text in any::<String>()) {
+            let _ = (text.parse::<Time>(), text.parse::<Every>());
+            let _ = (text.parse::<Size>(), text.parse::<Count>());
+        }
+
+        #[test]
+        fn near_misses_never_panic(text in "[-+]?[0-9.]{0,25} ?(ms|s|m|h|d|KiB|GB|off)?") {
+            let _ = (text.parse::<Every>(), text.parse::<Size>(), text.parse::<Count>());
+        }
+
+        #[test]
+        fn a_time_shown_is_the_time(milliseconds in 1..=DURATION_MAX.as_millis() as u64) {
+            let every = Every(Some(Duration::from_millis(milliseconds)));
+            prop_assert_eq!(every.to_string().parse(), Ok(every));
+        }
+
+        #[test]
+        fn a_size_shown_is_the_size(bytes in any::<usize>()) {
+            prop_assert_eq!(Size(bytes).to_string().parse(), Ok(Size(bytes)));
+            prop_assert_eq!(Count(bytes).to_string().parse(), Ok(Count(bytes)));
+        }
+    }
 }

@@ -12,6 +12,7 @@ use wsmesh::config::limits::LOG_BUFFER_BYTES;
 
 use super::backlog::{Backlog, Flushed};
 use super::destination::Destination;
+use super::finish;
 
 /// Standard error, shared between the logger and the last words of the program.
 ///
@@ -60,6 +61,15 @@ impl LogStream {
             .line(format_args!("wsmesh: {}\n", Printable(&what)));
     }
 
+    /// Gives what is left half a second to go. For the end of the program.
+    pub(crate) fn finish(&self) {
+        finish(|| {
+            let mut shared = self.lock();
+            shared.flush();
+            !shared.backlog.is_empty()
+        });
+    }
+
     fn lock(&self) -> MutexGuard<'_, Shared> {
         // Nothing that is half done here could mislead the next line.
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
@@ -90,10 +100,8 @@ impl Shared {
     }
 
     fn put(&mut self, line: std::fmt::Arguments<'_>) {
-        if !self.backlog.is_full() {
-            let written = self.backlog.line().write_fmt(line);
-            written.expect("a Vec takes everything");
-        }
+        let written = self.backlog.line().write_fmt(line);
+        written.expect("a Vec takes everything");
     }
 
     fn flush(&mut self) {

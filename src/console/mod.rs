@@ -15,5 +15,22 @@ mod destination;
 mod logging;
 mod output;
 
+use std::time::Duration;
+
 pub(crate) use logging::{LogStream, start_logging};
 pub(crate) use output::StdoutOutput;
+
+/// How often, and how far apart, the rest is tried when the program ends.
+const FINISH_TRIES: u32 = 25;
+const FINISH_PAUSE: Duration = Duration::from_millis(20);
+
+/// Calls `flush` until it leaves nothing, for half a second at most. Says whether it succeeded.
+fn finish(mut flush: impl FnMut() -> bool) -> bool {
+    for _ in 0..FINISH_TRIES {
+        if !flush() {
+            return true;
+        }
+        std::thread::sleep(FINISH_PAUSE);
+    }
+    !flush()
+}

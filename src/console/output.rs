@@ -2,22 +2,17 @@
 
 use std::io::{self, Write};
 use std::os::fd::{AsFd, RawFd};
-use std::time::Duration;
 
 use log::{info, warn};
 use wsmesh::config::limits::OUTPUT_BUFFER_BYTES;
-use wsmesh::{Message, Printable};
-use wsmesh::{Output, PeerName, Received};
+use wsmesh::{Message, Output, PeerName, Printable, Received};
 
 use super::backlog::{Backlog, Flushed};
 use super::destination::Destination;
+use super::finish;
 
 /// Bytes of a binary message that are shown.
 const HEX_BYTES_MAX: usize = 32;
-
-/// How often, and how far apart, the rest is tried when the program ends.
-const FINISH_TRIES: u32 = 50;
-const FINISH_PAUSE: Duration = Duration::from_millis(20);
 
 /// Writes each message received as one line to standard output.
 ///
@@ -54,16 +49,16 @@ impl StdoutOutput {
         }
     }
 
-    /// Gives what is left a second to go. For the end of the program, when nothing is kept
+    /// Gives what is left half a second to go. For the end of the program, when nothing is kept
     /// waiting any more.
     pub(crate) fn finish(&mut self) {
-        for _ in 0..FINISH_TRIES {
-            if !self.flush() {
-                return;
-            }
-            std::thread::sleep(FINISH_PAUSE);
+        if !finish(|| self.flush()) {
+            let dropped = self.dropped;
+            warn!(
+                target: "wsmesh",
+                "standard output did not take the last messages; {dropped} were dropped before"
+            );
         }
-        warn!(target: "wsmesh", "standard output did not take the last lines in time");
     }
 }
 

@@ -189,6 +189,9 @@ impl Dialer {
         now: Instant,
         rng: &mut impl Rng,
     ) -> Outcome {
+        if self.is_stopped {
+            return Outcome::GoesOn;
+        }
         let peer = &mut self.peers[peer];
         let Progress::Trying(race) = &mut peer.progress else {
             return Outcome::GoesOn;

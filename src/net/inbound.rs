@@ -27,9 +27,15 @@ impl Network {
                 Accepted::Lost(error) => {
                     log::debug!("a connection was lost before it was accepted: {error}")
                 }
-                Accepted::Exhausted(error) => {
+                Accepted::Exhausted(error, is_news) => {
                     self.shared.counters.accept_pauses += 1;
-                    log::warn!(
+                    let level = if is_news {
+                        log::Level::Warn
+                    } else {
+                        log::Level::Debug
+                    };
+                    log::log!(
+                        level,
                         "cannot accept more connections for now: {error}; going on as soon as others are gone"
                     );
                     return;

@@ -10,6 +10,8 @@ use mio::net::{TcpListener, TcpStream};
 
 use crate::config::limits::ACCEPTS_PER_TURN;
 
+/// A node that lives at the edge of its descriptors says so only so often.
+const TELL_INTERVAL: Duration = Duration::from_secs(60);
 /// When accepting is tried again if nothing has given a descriptor back meanwhile.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -27,6 +29,10 @@ pub(crate) struct Listeners {
     listeners: Vec<Listener>,
     /// Descriptors or memory are used up; accepting waits until then.
     paused_until: Option<Instant>,
+    /// Where to look first, so that a flooded listener does not starve the others.
+    first: usize,
+    /// When exhaustion was told last.
+    told_at: Option<Instant>,
 }
 
 /// What one attempt to accept brought.
@@ -37,8 +43,8 @@ pub(crate) enum Accepted {
     Nothing,
     /// A connection was gone before it was accepted.
     Lost(io::Error),
-    /// Descriptors or memory are used up, for the first time since accepting worked.
-    Exhausted(io::Error),
+    /// Descriptors or memory are used up; the flag says whether it is time to tell.
+    Exhausted(io::Error, bool),
 }
 
 impl Listeners {
@@ -89,11 +95,16 @@ impl Listeners {
     pub(crate) const PER_TURN: usize = ACCEPTS_PER_TURN;
 
     pub(crate) fn accept(&mut self, now: Instant) -> Accepted {
-        let was_paused = self.paused_until.is_some();
         if self.paused_until.is_some_and(|until| until > now) {
             return Accepted::Nothing;
         }
-        while let Some(listener) = self.listeners.iter_mut().find(|listener| listener.is_ready) {
+        for _ in 0..self.listeners.len() {
+            let index = self.first % self.listeners.len();
+            self.first = index + 1;
+            let listener = &mut self.listeners[index];
+            if !listener.is_ready {
+                continue;
+            }
             match listener.socket.accept() {
                 Ok((stream, remote)) => {
                     self.paused_until = None;
@@ -105,11 +116,13 @@ impl Listeners {
                 }
                 Err(error) if is_exhaustion(&error) => {
                     self.paused_until = Some(now + PAUSE);
-                    return if was_paused {
-                        Accepted::Nothing
-                    } else {
-                        Accepted::Exhausted(error)
-                    };
+                    let is_news = self
+                        .told_at
+                        .is_none_or(|told_at| now >= told_at + TELL_INTERVAL);
+                    if is_news {
+                        self.told_at = Some(now);
+                    }
+                    return Accepted::Exhausted(error, is_news);
                 }
                 Err(error) => return Accepted::Lost(error),
             }

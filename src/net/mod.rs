@@ -12,6 +12,7 @@ mod connection;
 mod dialer;
 mod frame;
 mod inbound;
+mod keepalive;
 mod listener;
 mod network;
 mod outbound;
@@ -24,7 +25,7 @@ mod token;
 mod transport;
 mod upgrade;
 
-use std::{fmt, net::SocketAddr};
+use std::{fmt, net::SocketAddr, time::Duration};
 
 pub use self::close::CloseReason;
 pub(crate) use self::{
@@ -45,6 +46,7 @@ pub(crate) enum Event {
     Closed {
         name: String,
         reason: CloseReason,
+        round_trip: Option<Duration>,
     },
 }
 

@@ -1,7 +1,7 @@
 //! The connections of a node: who is read, who is flushed, who is gone. Whom to admit stands in
 //! `inbound`, whom to dial in `outbound`.
 
-use std::{io, mem, net::SocketAddr, sync::Arc, time::Instant};
+use std::{collections::VecDeque, io, mem, net::SocketAddr, sync::Arc, time::Instant};
 
 use mio::{Interest, Registry, Waker, net::TcpListener};
 use rand::{SeedableRng, rngs::SmallRng};
@@ -49,7 +49,7 @@ impl Shared {
 /// Connections that something is still to be done with in this turn or the next.
 #[derive(Debug, Default)]
 pub(super) struct Agenda {
-    to_read: Vec<Token>,
+    to_read: VecDeque<Token>,
     to_flush: Vec<Token>,
     ended: Vec<Token>,
 }
@@ -67,7 +67,7 @@ impl Agenda {
             self.to_flush.push(connection.token());
         }
         if connection.wants_to_read(limits) && !mem::replace(&mut connection.is_ready, true) {
-            self.to_read.push(connection.token());
+            self.to_read.push_back(connection.token());
         }
     }
 }
@@ -196,27 +196,24 @@ impl Network {
         });
     }
 
-    /// The connections to read in this turn; each is to be given to [`Self::read`] once.
-    pub(crate) fn take_ready(&mut self) -> Vec<Token> {
-        mem::take(&mut self.agenda.to_read)
+    /// How many connections wait to be read.
+    pub(crate) fn ready_count(&self) -> usize {
+        self.agenda.to_read.len()
     }
 
-    /// Gives the list of [`Self::take_ready`] back, so that its memory is used again.
-    pub(crate) fn reuse_ready(&mut self, mut list: Vec<Token>) {
-        if self.agenda.to_read.is_empty() {
-            list.clear();
-            self.agenda.to_read = list;
-        }
-    }
-
-    /// Receives once from a connection.
-    pub(crate) fn read(&mut self, token: Token, now: Instant, events: &mut Vec<Event>) {
+    /// Receives once from the connection that has waited longest. Returns how many bytes came.
+    pub(crate) fn read_next(&mut self, now: Instant, events: &mut Vec<Event>) -> usize {
+        let Some(token) = self.agenda.to_read.pop_front() else {
+            return 0;
+        };
+        let mut received = 0;
         self.with(token, now, events, |connection, buffer, turn, tell| {
             connection.is_ready = false;
             if connection.wants_to_read(turn.limits) {
-                connection.read(buffer, turn, tell);
+                received = connection.read(buffer, turn, tell);
             }
         });
+        received
     }
 
     /// Does what is due: deadlines of connections, and dialing.
@@ -403,6 +400,7 @@ impl Network {
             events.push(Event::Closed {
                 name: name_of(&connection, &self.dialer).to_string(),
                 reason,
+                round_trip: connection.round_trip(),
             });
         }
         match connection.side() {

@@ -12,6 +12,10 @@ const SLICES_ON_STACK: usize = 16;
 /// What one `writev` takes (IOV_MAX on Linux and macOS).
 const SLICES_MAX: usize = 1024;
 
+/// What a frame costs beside its bytes: its place in the queue and its allocation. Counted against the
+/// bound, or a flood of tiny frames would take many times what the bound says.
+const ENTRY_BYTES: usize = 64;
+
 /// Whether a frame may be dropped while it waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
@@ -60,6 +64,11 @@ impl Outbox {
         self.pending_bytes
     }
 
+    /// What the queue takes of memory: its frames, shared or not, and their places.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.pending_bytes + self.len() * ENTRY_BYTES
+    }
+
     /// Queues what must not be dropped. Bounded by its callers: what answers a peer is only produced
     /// by reading from it, and reading pauses at the high-water mark.
     pub(crate) fn push_control(&mut self, bytes: Bytes) {
@@ -69,13 +78,15 @@ impl Outbox {
         });
     }
 
-    /// Queues a message, unless the pending bytes would then exceed `bytes_max`.
+    /// Queues a message, unless the queue would then hold more than `bytes_max`.
     pub(crate) fn push_data(&mut self, bytes: Bytes, bytes_max: usize, policy: SlowPeer) -> Pushed {
         let entry = Entry {
             bytes,
             kind: Kind::Data,
         };
-        if self.pending_bytes + entry.bytes.len() <= bytes_max {
+        let is_over =
+            |outbox: &Self| outbox.held_bytes() + entry.bytes.len() + ENTRY_BYTES > bytes_max;
+        if !is_over(self) {
             self.push(entry);
             return Pushed::Queued;
         }
@@ -84,7 +95,7 @@ impl Outbox {
             SlowPeer::DropNewest => Pushed::Dropped(1),
             SlowPeer::DropOldest => {
                 let mut dropped = 0;
-                while self.pending_bytes + entry.bytes.len() > bytes_max {
+                while is_over(self) {
                     if !self.drop_oldest_data() {
                         return Pushed::Dropped(dropped + 1);
                     }
@@ -121,7 +132,7 @@ impl Outbox {
             return Ok(0);
         };
         let first = IoSlice::new(&first.bytes[self.first_sent..]);
-        let count = (1 + self.rest.len()).min(SLICES_MAX);
+        let count = self.len().min(SLICES_MAX);
         let rest = self
             .rest
             .iter()
@@ -141,6 +152,10 @@ impl Outbox {
         };
         self.advance(written);
         Ok(written)
+    }
+
+    fn len(&self) -> usize {
+        usize::from(self.first.is_some()) + self.rest.len()
     }
 
     fn push(&mut self, entry: Entry) {
@@ -193,6 +208,11 @@ mod tests {
 
     use super::*;
 
+    /// A bound with room for so many frames of so many bytes together.
+    fn room(frames: usize, bytes: usize) -> usize {
+        frames * ENTRY_BYTES + bytes
+    }
+
     fn frame(byte: u8, len: usize) -> Bytes {
         Bytes::from(vec![byte; len])
     }
@@ -216,29 +236,40 @@ mod tests {
     fn the_message_that_overflows_counts() {
         let mut outbox = Outbox::default();
         assert_eq!(
-            outbox.push_data(frame(1, 6), 10, SlowPeer::Disconnect),
+            outbox.push_data(frame(1, 6), room(2, 10), SlowPeer::Disconnect),
             Pushed::Queued
         );
         assert_eq!(
-            outbox.push_data(frame(2, 4), 10, SlowPeer::Disconnect),
+            outbox.push_data(frame(2, 4), room(2, 10), SlowPeer::Disconnect),
             Pushed::Queued
         );
         assert_eq!(
-            outbox.push_data(frame(3, 1), 10, SlowPeer::Disconnect),
+            outbox.push_data(frame(3, 1), room(3, 10), SlowPeer::Disconnect),
             Pushed::Overflow
         );
         assert_eq!(outbox.pending_bytes(), 10);
     }
 
     #[test]
+    fn tiny_frames_count_with_what_they_cost() {
+        let mut outbox = Outbox::default();
+        let mut frames = 0;
+        while outbox.push_data(frame(1, 2), 1 << 20, SlowPeer::Disconnect) == Pushed::Queued {
+            frames += 1;
+        }
+        assert!(frames * size_of::<Entry>() < 1 << 20, "{frames} frames");
+        assert_eq!(outbox.held_bytes(), room(frames, 2 * frames));
+    }
+
+    #[test]
     fn drop_newest_keeps_what_waits() {
         let mut outbox = Outbox::default();
         assert_eq!(
-            outbox.push_data(frame(1, 8), 10, SlowPeer::DropNewest),
+            outbox.push_data(frame(1, 8), room(2, 10), SlowPeer::DropNewest),
             Pushed::Queued
         );
         assert_eq!(
-            outbox.push_data(frame(2, 8), 10, SlowPeer::DropNewest),
+            outbox.push_data(frame(2, 8), room(2, 10), SlowPeer::DropNewest),
             Pushed::Dropped(1)
         );
         assert_eq!(take(&mut outbox, 100), vec![1; 8]);
@@ -248,12 +279,18 @@ mod tests {
     fn drop_oldest_spares_control_frames_and_the_frame_under_way() {
         let mut outbox = Outbox::default();
         let policy = SlowPeer::DropOldest;
-        assert_eq!(outbox.push_data(frame(1, 4), 12, policy), Pushed::Queued);
+        assert_eq!(
+            outbox.push_data(frame(1, 4), room(3, 12), policy),
+            Pushed::Queued
+        );
         assert_eq!(take(&mut outbox, 1), vec![1]);
         outbox.push_control(frame(2, 2));
-        assert_eq!(outbox.push_data(frame(3, 5), 12, policy), Pushed::Queued);
         assert_eq!(
-            outbox.push_data(frame(4, 6), 12, policy),
+            outbox.push_data(frame(3, 5), room(3, 12), policy),
+            Pushed::Queued
+        );
+        assert_eq!(
+            outbox.push_data(frame(4, 6), room(3, 12), policy),
             Pushed::Dropped(1)
         );
         assert_eq!(
@@ -267,7 +304,7 @@ mod tests {
         let mut outbox = Outbox::default();
         outbox.push_control(frame(1, 9));
         assert_eq!(
-            outbox.push_data(frame(2, 4), 10, SlowPeer::DropOldest),
+            outbox.push_data(frame(2, 4), room(2, 10), SlowPeer::DropOldest),
             Pushed::Dropped(1)
         );
         assert_eq!(outbox.pending_bytes(), 9);
@@ -278,7 +315,7 @@ mod tests {
         let mut outbox = Outbox::default();
         for byte in 1..=3 {
             assert_eq!(
-                outbox.push_data(frame(byte, 4), 100, SlowPeer::Disconnect),
+                outbox.push_data(frame(byte, 4), room(3, 12), SlowPeer::Disconnect),
                 Pushed::Queued
             );
         }
@@ -294,7 +331,7 @@ mod tests {
         let mut outbox = Outbox::default();
         for _ in 0..100 {
             assert_eq!(
-                outbox.push_data(frame(1, 64), 10_000, SlowPeer::Disconnect),
+                outbox.push_data(frame(1, 64), room(100, 6400), SlowPeer::Disconnect),
                 Pushed::Queued
             );
         }
@@ -319,7 +356,7 @@ mod tests {
                 if control {
                     outbox.push_control(bytes.clone());
                     expected.extend_from_slice(&bytes);
-                } else if outbox.push_data(bytes.clone(), 150, SlowPeer::DropNewest) == Pushed::Queued {
+                } else if outbox.push_data(bytes.clone(), room(5, 90), SlowPeer::DropNewest) == Pushed::Queued {
                     expected.extend_from_slice(&bytes);
                 }
                 if index % 3 == 0 {

@@ -26,7 +26,6 @@ pub(super) fn open(config: &Config, network: &mut Network) -> Result<Option<Stri
         let sockets = sockets_of(bind, |address| listen(address, unacknowledged_max))?;
         for socket in sockets {
             let address = network.add_listener(socket).map_err(StartError::Poll)?;
-            log::info!("listening on {address}");
             name.get_or_insert_with(|| bind.with_port(address.port()).to_string());
         }
     }

@@ -27,7 +27,7 @@ pub use self::{
     output::{Output, Received},
 };
 use crate::{
-    config::Config,
+    config::{Config, limits},
     message::Message,
     net::{CloseReason, Event, Network, Outgoing, Source, Token},
 };
@@ -114,6 +114,9 @@ impl Node {
     pub fn run(mut self, output: &mut dyn Output) -> Result<(), RunError> {
         let mut ready = Events::with_capacity(EVENTS_PER_TURN);
         self.watch_output(output);
+        for address in self.network.listening_addresses() {
+            log::info!("listening on {address}");
+        }
         let mut timeout = Some(Duration::ZERO);
         loop {
             match self.poll.poll(&mut ready, timeout) {
@@ -151,18 +154,25 @@ impl Node {
             }
         }
         self.network.accept(now);
-        let connections = self.network.take_ready();
-        for token in &connections {
-            self.network.read(*token, now, &mut self.events);
-            self.handle_events(now, output);
-        }
-        self.network.reuse_ready(connections);
+        self.read(now, output);
         self.network.expire(now, &mut self.events);
         self.broadcast_if_due(now);
         self.network.flush(now, &mut self.events);
         self.handle_events(now, output);
         output.flush();
         self.mailbox.publish(*self.network.counters());
+    }
+
+    /// Reads each connection that has something, once, until the turn's budget is used up.
+    fn read(&mut self, now: Instant, output: &mut dyn Output) {
+        let mut received = 0;
+        for _ in 0..self.network.ready_count() {
+            received += self.network.read_next(now, &mut self.events);
+            self.handle_events(now, output);
+            if received >= limits::READ_BYTES_PER_TURN {
+                break;
+            }
+        }
     }
 
     /// How long the poll may sleep: until something is due, and for ever if nothing is.
@@ -194,10 +204,21 @@ impl Node {
                     }
                 }
                 Event::Message(peer, message) => self.on_message(peer, message, now, output),
-                Event::Closed { name, reason } => match reason {
-                    CloseReason::Slow(_) => log::warn!("peer {name} closed: {reason}"),
-                    _ => log::info!("peer {name} closed: {reason}"),
-                },
+                Event::Closed {
+                    name,
+                    reason,
+                    round_trip,
+                } => {
+                    let level = match reason {
+                        CloseReason::Slow(_) => log::Level::Warn,
+                        _ => log::Level::Info,
+                    };
+                    log::log!(
+                        level,
+                        "peer {name} closed: {reason}{}",
+                        RoundTrip(round_trip)
+                    );
+                }
             }
         }
         // What was sent while handling may have told something new; that is kept.
@@ -282,6 +303,18 @@ impl std::fmt::Display for OnPath<'_> {
         match self.0 {
             "/" => Ok(()),
             path => write!(f, " on {}", crate::Printable(path)),
+        }
+    }
+}
+
+/// How long a peer took to answer its last ping, if it ever was pinged.
+struct RoundTrip(Option<Duration>);
+
+impl std::fmt::Display for RoundTrip {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            None => Ok(()),
+            Some(round_trip) => write!(f, " (last round trip {round_trip:.1?})"),
         }
     }
 }

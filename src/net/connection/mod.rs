@@ -4,26 +4,26 @@
 //! `Request` on. Any phase may go to `Ended` at once. What a connection knows it tells as [`Notice`]s;
 //! whom it tells is not its business.
 
+mod receiving;
+
 use std::{
-    borrow::Cow,
-    io::{self, ErrorKind},
-    mem,
+    io, mem,
     net::SocketAddr,
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
 use mio::net::TcpStream;
 
 use super::{
     close::CloseReason,
     frame::Outgoing,
+    keepalive::{Check, KeepAlive},
     outbox::Pushed,
-    session::{Heard, Role, Session, Standing},
+    session::Session,
     timer::Deadlines,
     token::Token,
-    transport::{Received, Transport},
-    upgrade::{self, Dialing, NodeId, Refusal, Request, Response, Status},
+    transport::Transport,
+    upgrade::{Dialing, NodeId, Refusal, Status},
 };
 use crate::{
     config::{Limits, SlowPeer, limits},
@@ -89,12 +89,7 @@ pub(crate) struct Connection {
     /// Path and query of the upgrade request, unless it is the plain `/`.
     target: Option<Box<str>>,
     deadline: Option<Instant>,
-    /// When bytes were received last; what we send does not count.
-    received_at: Instant,
-    /// When the ping was sent that is not answered yet.
-    pinged_at: Option<Instant>,
-    pings: u32,
-    round_trip: Option<Duration>,
+    keep_alive: KeepAlive,
     reason: Option<CloseReason>,
     /// Whether the upgrade was ever done.
     was_open: bool,
@@ -181,10 +176,7 @@ impl Connection {
             transport: Transport::new(stream),
             target: None,
             deadline: None,
-            received_at: turn.now,
-            pinged_at: None,
-            pings: 0,
-            round_trip: None,
+            keep_alive: KeepAlive::new(turn.now),
             reason: None,
             was_open: false,
             is_shedding: false,
@@ -223,7 +215,12 @@ impl Connection {
         self.transport.stream()
     }
 
-    pub(crate) fn pending_bytes(&self) -> usize {
+    /// How long the peer took to answer the last ping.
+    pub(crate) fn round_trip(&self) -> Option<Duration> {
+        self.keep_alive.round_trip()
+    }
+
+    fn pending_bytes(&self) -> usize {
         self.transport.outbox.pending_bytes()
     }
 
@@ -260,71 +257,16 @@ impl Connection {
     /// Whether there may be something to receive, and it should be. Not while much waits for the peer
     /// itself: a peer that sends and never reads is not read either.
     pub(crate) fn wants_to_read(&self, limits: &Limits) -> bool {
-        let is_paused = self.is_open()
-            && self.pending_bytes() > limits::high_water_bytes(limits.outbox_bytes_max);
-        self.transport.is_readable() && !is_paused && !self.is_ended()
+        let held_bytes = self.transport.outbox.held_bytes();
+        let is_paused =
+            self.is_open() && held_bytes > limits::high_water_bytes(limits.outbox_bytes_max);
+        let is_connected = !matches!(self.phase, Phase::Connecting(_) | Phase::Ended);
+        self.transport.is_readable() && is_connected && !is_paused
     }
 
     /// The poll says that there is something to receive, or with `is_end` that an end or an error is.
     pub(crate) fn on_readable(&mut self, is_end: bool) {
         self.transport.set_readable(is_end);
-    }
-
-    /// The poll says that the socket takes bytes, which for a dialed one means that it is connected.
-    pub(crate) fn on_writable(&mut self, turn: &mut Turn<'_>, mut tell: impl FnMut(Notice)) {
-        self.transport.set_writable();
-        if !matches!(self.phase, Phase::Connecting(_)) {
-            return;
-        }
-        match connect_result(self.transport.stream()) {
-            Ok(false) => {}
-            Ok(true) => {
-                if let Phase::Connecting(dialing) = mem::replace(&mut self.phase, Phase::Ended) {
-                    self.transport.outbox.push_control(dialing.request.into());
-                    self.phase = Phase::Response(Vec::new(), dialing.accept);
-                }
-                tell(Notice::Connected);
-            }
-            Err(error) => self.fail(&error, turn),
-        }
-    }
-
-    /// Receives once and works through what came.
-    pub(crate) fn read(
-        &mut self,
-        buffer: &mut [u8],
-        turn: &mut Turn<'_>,
-        mut tell: impl FnMut(Notice),
-    ) {
-        let (bytes, end) = match self.transport.receive(buffer) {
-            Ok(Received::Bytes(len)) => (&buffer[..len], false),
-            Ok(Received::End) => (&[][..], true),
-            Ok(Received::Nothing) => return,
-            Err(error) => return self.fail(&error, turn),
-        };
-        turn.counters.bytes_received += bytes.len() as u64;
-        self.received_at = turn.now;
-        match &mut self.phase {
-            Phase::Request(head) if !end => {
-                if let Some(head) = gather(head, bytes, turn.limits.head_bytes_max) {
-                    self.on_request(&head, turn, &mut tell);
-                }
-            }
-            Phase::Response(head, _) if !end => {
-                if let Some(head) = gather(head, bytes, turn.limits.head_bytes_max) {
-                    self.on_response(&head, turn, &mut tell);
-                }
-            }
-            Phase::Open(_) | Phase::Closing(_) => self.on_frames(bytes, end, turn, &mut tell),
-            Phase::Lingering if end && self.transport.outbox.is_empty() => self.end(turn),
-            // A peer that ends its half may still read ours.
-            Phase::Lingering => {}
-            Phase::Connecting(_) | Phase::Ended if !end => {}
-            _ => {
-                self.reason.get_or_insert(CloseReason::Vanished);
-                self.end(turn);
-            }
-        }
     }
 
     /// Sends what the socket takes.
@@ -401,7 +343,7 @@ impl Connection {
     pub(crate) fn on_deadline(&mut self, turn: &mut Turn<'_>) {
         self.deadline = None;
         match &self.phase {
-            Phase::Open(_) => self.keep_alive(turn),
+            Phase::Open(_) => self.check_alive(turn),
             Phase::Request(_) => {
                 let refusal = Refusal::new(Status::RequestTimeout, "the request took too long");
                 self.answer(&refusal, true, turn);
@@ -437,117 +379,15 @@ impl Connection {
         turn.deadlines.set(self.token, &mut self.deadline, deadline);
     }
 
-    fn on_request(&mut self, bytes: &[u8], turn: &mut Turn<'_>, tell: &mut impl FnMut(Notice)) {
-        match upgrade::judge_request(bytes, turn.limits.head_bytes_max, turn.id) {
-            Request::Incomplete => self.phase = Phase::Request(bytes.to_vec()),
-            Request::Answer { answer, with_body } => self.answer(&answer, with_body, turn),
-            Request::Upgrade {
-                head_len,
-                target,
-                response,
-            } => {
-                self.transport.outbox.push_control(response.into());
-                if target != "/" {
-                    self.target = Some(target.into());
-                }
-                self.open(Role::Server, &bytes[head_len..], turn, tell);
-            }
-        }
-    }
-
-    fn on_response(&mut self, bytes: &[u8], turn: &mut Turn<'_>, tell: &mut impl FnMut(Notice)) {
-        let Phase::Response(head, accept) = &mut self.phase else {
-            return;
-        };
-        match upgrade::judge_response(bytes, turn.limits.head_bytes_max, accept, turn.id) {
-            Response::Incomplete => *head = bytes.to_vec(),
-            Response::Granted { head_len } => {
-                self.open(Role::Client, &bytes[head_len..], turn, tell);
-            }
-            Response::Itself => {
-                tell(Notice::Itself);
-                self.end(turn);
-            }
-            Response::Refused(text) => {
-                self.reason = Some(CloseReason::Failed(text));
-                self.end(turn);
-            }
-        }
-    }
-
-    /// The upgrade is done, and `tail` came along with it.
-    fn open(
-        &mut self,
-        role: Role,
-        tail: &[u8],
-        turn: &mut Turn<'_>,
-        tell: &mut impl FnMut(Notice),
-    ) {
-        self.phase = Phase::Open(Session::new(role, turn.limits.message_bytes_max));
-        self.was_open = true;
-        self.set_deadline(
-            turn.limits
-                .ping_interval
-                .map(|interval| turn.now + interval),
-            turn,
-        );
-        tell(Notice::Opened);
-        self.on_frames(tail, false, turn, tell);
-    }
-
-    fn on_frames(
-        &mut self,
-        bytes: &[u8],
-        end: bool,
-        turn: &mut Turn<'_>,
-        tell: &mut impl FnMut(Notice),
-    ) {
-        let (Phase::Open(session) | Phase::Closing(session)) = &mut self.phase else {
-            return;
-        };
-        let (mut answered, mut closed_by_peer) = (None, None);
-        let standing = session.receive(
-            bytes,
-            end,
-            &mut self.transport.outbox,
-            |heard| match heard {
-                Heard::Message(message) => {
-                    turn.counters.messages_received += 1;
-                    tell(Notice::Message(message));
-                }
-                Heard::Pong(payload) => answered = Some(payload),
-                Heard::Close(reason) => closed_by_peer = Some(reason),
-            },
-        );
-        if let Some(payload) = answered {
-            self.on_pong(&payload, turn.now);
-        }
-        let is_closed_by_peer = closed_by_peer.is_some();
-        if let Some(reason) = closed_by_peer {
-            self.reason.get_or_insert(reason);
-        }
-        match standing {
-            Standing::Going if is_closed_by_peer => self.await_end(turn),
-            Standing::Going => {}
-            // The peer is not there any more to hear a last word.
-            Standing::Finished | Standing::Broken(_) if end => {
-                self.reason.get_or_insert(CloseReason::Vanished);
-                self.end(turn);
-            }
-            Standing::Finished => self.linger(turn.limits.close_timeout, turn),
-            Standing::Broken(reason) => {
-                self.reason.get_or_insert(reason);
-                self.linger(turn.limits.close_timeout, turn);
-            }
-        }
-    }
-
-    /// Both Closes are sent and received; it is the peer that ends the connection.
+    /// Both Closes are sent and received; it is the peer that ends the connection (RFC 6455 §7.1.1).
     fn await_end(&mut self, turn: &mut Turn<'_>) {
-        if let Phase::Open(session) = mem::replace(&mut self.phase, Phase::Ended) {
-            self.phase = Phase::Closing(session);
-            self.set_deadline(Some(turn.now + turn.limits.close_timeout), turn);
-        }
+        self.phase = match mem::replace(&mut self.phase, Phase::Ended) {
+            Phase::Open(session) => {
+                self.set_deadline(Some(turn.now + turn.limits.close_timeout), turn);
+                Phase::Closing(session)
+            }
+            phase => phase,
+        };
     }
 
     fn answer(&mut self, refusal: &Refusal, with_body: bool, turn: &mut Turn<'_>) {
@@ -565,69 +405,28 @@ impl Connection {
         self.set_deadline(Some(turn.now + timeout), turn);
     }
 
-    /// Pings a peer that was silent for an interval, closes one that was for two.
-    fn keep_alive(&mut self, turn: &mut Turn<'_>) {
+    fn check_alive(&mut self, turn: &mut Turn<'_>) {
         let Some(interval) = turn.limits.ping_interval else {
             return;
         };
         let Phase::Open(session) = &mut self.phase else {
             return;
         };
-        let silence = turn.now.saturating_duration_since(self.received_at);
-        if silence >= 2 * interval {
-            let is_paused = self.transport.is_readable();
-            let reason = if is_paused {
-                CloseReason::Slow(self.pending_bytes())
-            } else {
-                CloseReason::Silent(silence.as_secs())
-            };
-            return self.close(reason, turn);
-        }
-        let next = if silence >= interval {
-            self.pings = self.pings.wrapping_add(1);
-            session.ping(self.pings.to_be_bytes(), &mut self.transport.outbox);
-            self.pinged_at = Some(turn.now);
-            turn.counters.pings_sent += 1;
-            self.received_at + 2 * interval
-        } else {
-            self.received_at + interval
+        let next = match self.keep_alive.check(turn.now, interval) {
+            Check::Wait(next) => next,
+            Check::Ping(payload, next) => {
+                session.ping(payload, &mut self.transport.outbox);
+                turn.counters.pings_sent += 1;
+                next
+            }
+            // Nothing was received because nothing was read: the peer does not take our answers.
+            Check::Dead(_) if self.transport.is_readable() => {
+                return self.close(CloseReason::Slow(self.pending_bytes()), turn);
+            }
+            Check::Dead(silence) => {
+                return self.close(CloseReason::Silent(silence.as_secs()), turn);
+            }
         };
         self.set_deadline(Some(next), turn);
-    }
-
-    fn on_pong(&mut self, payload: &Bytes, now: Instant) {
-        if payload[..] == self.pings.to_be_bytes() {
-            if let Some(pinged_at) = self.pinged_at.take() {
-                let round_trip = now.saturating_duration_since(pinged_at);
-                log::debug!("peer {} answered a ping after {round_trip:?}", self.remote);
-                self.round_trip = Some(round_trip);
-            }
-        }
-    }
-}
-
-/// Adds received bytes to what there is of a head, and returns it when it is worth a judgement. After
-/// the first bytes that is when it ends or is too long: a head that comes byte by byte must not cost
-/// its length each time.
-fn gather<'a>(head: &mut Vec<u8>, bytes: &'a [u8], head_bytes_max: usize) -> Option<Cow<'a, [u8]>> {
-    if head.is_empty() {
-        return Some(Cow::Borrowed(bytes));
-    }
-    let seam = head.len().saturating_sub(3);
-    head.extend_from_slice(bytes);
-    let has_blank_line = head[seam..].windows(2).any(|pair| pair == b"\n\n")
-        || head[seam..].windows(3).any(|triple| triple == b"\n\r\n");
-    (has_blank_line || head.len() >= head_bytes_max).then(|| Cow::Owned(mem::take(head)))
-}
-
-/// Whether a socket that was told to connect is connected; not yet is no error.
-fn connect_result(stream: &mut TcpStream) -> io::Result<bool> {
-    if let Some(error) = stream.take_error()? {
-        return Err(error);
-    }
-    match stream.peer_addr() {
-        Ok(_) => Ok(true),
-        Err(error) if error.kind() == ErrorKind::NotConnected => Ok(false),
-        Err(error) => Err(error),
     }
 }

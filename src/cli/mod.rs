@@ -1,0 +1,566 @@
+//! The command line: flags, environment variables and help texts.
+//!
+//! Syntax only: turns text into a [`Config`] and touches nothing. What a value means and what it
+//! may be is the business of [`wsmesh::config`].
+
+mod typed;
+
+use std::fmt::Display;
+
+use clap::error::ErrorKind;
+use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser};
+use log::LevelFilter;
+use wsmesh::Config;
+use wsmesh::config::{BindAddress, Count, Every, Limits, PeerUrl, Size, SlowPeer, Template, Time};
+
+use self::typed::{switch, times, typed};
+
+const LIMITS: Limits = Limits::DEFAULT;
+
+/// A node of a brokerless WebSocket mesh
+///
+/// Accepts WebSocket peers, dials others, and sends a message to all of them at regular times.
+/// Messages received go to standard output, logs to standard error.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100, after_help = AFTER_HELP, after_long_help = AFTER_LONG_HELP)]
+pub(crate) struct Cli {
+    #[command(flatten, next_help_heading = "Addresses")]
+    addresses: Addresses,
+    #[command(flatten, next_help_heading = "Messages")]
+    messages: Messages,
+    #[command(flatten, next_help_heading = "Limits")]
+    limits: LimitOptions,
+    #[command(flatten, next_help_heading = "Logging")]
+    logging: Logging,
+}
+
+const AFTER_HELP: &str = "\
+Every option can be given in the environment too: --max-head as WSMESH_MAX_HEAD.
+Times have a unit (500ms, 10s, 2m, 1h 30m), sizes may have one (512B, 64KiB, 1MB).";
+
+const AFTER_LONG_HELP: &str = "\
+Every option can be given in the environment too: --max-head 16KiB as WSMESH_MAX_HEAD=16KiB, \
+--echo as WSMESH_ECHO=true, -vv as WSMESH_VERBOSE=2. The command line goes first; a variable set to nothing is not set.
+
+Times have a unit (500ms, 10s, 2m, 1h 30m), sizes may have one (512B, 64KiB, 1MB; a bare number \
+is bytes).
+
+Exit status: 0 after Ctrl-C or SIGTERM, 1 when something failed while running, 2 when an option \
+is wrong.
+
+Examples:
+  wsmesh --bind localhost:8080
+  wsmesh --bind localhost:8085 --peers ws://localhost:8080
+  wsmesh --peers ws://localhost:8080,ws://localhost:8085 --interval off";
+
+#[derive(Debug, Args)]
+struct Addresses {
+    /// Listen on this address (host:port, ip:port, [ipv6]:port)
+    ///
+    /// A name with several addresses,
+    /// as localhost often is, listens on all of them. Port 0 lets the system choose; the log
+    /// says which port it is. May be repeated or given as a list with commas. Without it the
+    /// node only dials, and --peers is required.
+    #[arg(
+        short,
+        long,
+        env = "WSMESH_BIND",
+        value_name = "ADDR",
+        value_delimiter = ','
+    )]
+    #[arg(value_parser = typed::<BindAddress>())]
+    bind: Vec<BindAddress>,
+
+    /// Dial these peers (ws://host[:port][/path][?query])
+    ///
+    /// A list with
+    /// commas, and may be repeated; an empty item is an error, the same URL twice is dialed
+    /// once, and a comma inside a URL is written %2C. A peer that cannot be reached, or is lost,
+    /// is dialed again for ever, less and less often. A URL that leads to this node itself is
+    /// left alone.
+    #[arg(
+        short,
+        long,
+        env = "WSMESH_PEERS",
+        value_name = "URL",
+        value_delimiter = ','
+    )]
+    #[arg(value_parser = typed::<PeerUrl>())]
+    peers: Vec<PeerUrl>,
+}
+
+#[derive(Debug, Args)]
+struct Messages {
+    /// Time between two broadcasts, or off
+    ///
+    /// A broadcast goes to all peers. The interval is kept to the clock: traffic neither delays
+    /// nor bunches broadcasts. With off there are none.
+    #[arg(long, env = "WSMESH_INTERVAL", value_name = "TIME")]
+    #[arg(value_parser = typed::<Every>(), default_value_t = Every(Config::default().interval))]
+    interval: Every,
+
+    /// What to broadcast
+    ///
+    /// {index} becomes the number of the receiving peer, {bind} the
+    /// address this node listens on, {seq} the number of the broadcast and {time} its time in
+    /// UTC; {{ and }} are the braces themselves. With {index} the text is made for each peer by
+    /// itself; without it once for all, which is cheaper with many peers.
+    #[arg(long, env = "WSMESH_MESSAGE", value_name = "TEXT")]
+    #[arg(value_parser = typed::<Template>(), default_value_t = Template::default())]
+    message: Template,
+
+    /// Also send each message back to the peer that sent it
+    ///
+    /// Unchanged, in order, text as text and binary as binary. For debugging and for conformance
+    /// suites.
+    #[arg(long, env = "WSMESH_ECHO", value_parser = switch())]
+    echo: bool,
+
+    /// disconnect, drop-oldest or drop-newest
+    ///
+    /// What happens to a peer that reads so slowly that its --outbox is full: disconnect closes
+    /// it with code 1013, so that it knows; drop-oldest makes room by dropping what has waited
+    /// longest; drop-newest drops what does not fit.
+    #[arg(long, env = "WSMESH_SLOW_PEER", value_name = "POLICY")]
+    #[arg(value_parser = typed::<SlowPeer>(), default_value_t = SlowPeer::default())]
+    slow_peer: SlowPeer,
+}
+
+#[derive(Debug, Args)]
+struct LimitOptions {
+    /// Connections accepted
+    ///
+    /// At the limit further peers hear 503, until 10 % have left. Each connection takes a file
+    /// descriptor; the system's limit is raised as far as it allows.
+    #[arg(long, env = "WSMESH_MAX_CONNECTIONS", value_name = "N")]
+    #[arg(value_parser = typed::<Count>(), default_value_t = Count(LIMITS.connections_max))]
+    max_connections: Count,
+
+    /// Connections accepted from one address
+    ///
+    /// Further ones hear 429. Clients behind one NAT or proxy share it.
+    #[arg(long, env = "WSMESH_MAX_CONNECTIONS_PER_ADDRESS", value_name = "N")]
+    #[arg(value_parser = typed::<Count>(), default_value_t = Count(LIMITS.connections_per_address_max))]
+    max_connections_per_address: Count,
+
+    /// Connections not upgraded yet
+    ///
+    /// Connections accepted that have not upgraded to WebSocket yet. Further ones hear 503.
+    /// Keeps peers that connect and say nothing from filling the node.
+    #[arg(long, env = "WSMESH_MAX_HANDSHAKES", value_name = "N")]
+    #[arg(value_parser = typed::<Count>(), default_value_t = Count(LIMITS.handshakes_max))]
+    max_handshakes: Count,
+
+    /// Time to connect and upgrade
+    ///
+    /// Time until a connection, accepted or dialed, is upgraded to WebSocket, from its very
+    /// start. Then it is dropped, even if it is still sending its head byte by byte.
+    #[arg(long, env = "WSMESH_HANDSHAKE_TIMEOUT", value_name = "TIME")]
+    #[arg(value_parser = typed::<Time>(), default_value_t = Time(LIMITS.handshake_timeout))]
+    handshake_timeout: Time,
+
+    /// Size of an HTTP head
+    ///
+    /// Of a request that we receive or of the response to ours. A longer request hears 431, a
+    /// longer response ends the dial.
+    #[arg(long, env = "WSMESH_MAX_HEAD", value_name = "SIZE")]
+    #[arg(value_parser = typed::<Size>(), default_value_t = Size(LIMITS.head_bytes_max))]
+    max_head: Size,
+
+    /// Size of a message
+    ///
+    /// All its fragments together. A peer that sends a longer one is closed
+    /// with code 1009.
+    #[arg(long, env = "WSMESH_MAX_MESSAGE", value_name = "SIZE")]
+    #[arg(value_parser = typed::<Size>(), default_value_t = Size(LIMITS.message_bytes_max))]
+    max_message: Size,
+
+    /// Bytes that may wait for one peer
+    ///
+    /// The message that overflows it included; at least twice --max-message. What happens beyond
+    /// it is --slow-peer. Every peer that does not read may cost this much memory.
+    #[arg(long, env = "WSMESH_OUTBOX", value_name = "SIZE")]
+    #[arg(value_parser = typed::<Size>(), default_value_t = Size(LIMITS.outbox_bytes_max))]
+    outbox: Size,
+
+    /// Silence before a ping, or off
+    ///
+    /// A peer that sent nothing for this long is pinged, and dropped after twice this time. With
+    /// off, a peer that vanished without a word is noticed only when something is sent to it.
+    #[arg(long, env = "WSMESH_PING_INTERVAL", value_name = "TIME")]
+    #[arg(value_parser = typed::<Every>(), default_value_t = Every(LIMITS.ping_interval))]
+    ping_interval: Every,
+
+    /// Time for a peer to answer a Close
+    ///
+    /// Then its connection is dropped.
+    #[arg(long, env = "WSMESH_CLOSE_TIMEOUT", value_name = "TIME")]
+    #[arg(value_parser = typed::<Time>(), default_value_t = Time(LIMITS.close_timeout))]
+    close_timeout: Time,
+
+    /// Time for all peers to go after Ctrl-C
+    ///
+    /// Or after SIGTERM. They have this time to take what is queued and to answer their Close;
+    /// then the node ends without them. A second Ctrl-C ends it at once.
+    #[arg(long, env = "WSMESH_SHUTDOWN_TIMEOUT", value_name = "TIME")]
+    #[arg(value_parser = typed::<Time>(), default_value_t = Time(LIMITS.shutdown_timeout))]
+    shutdown_timeout: Time,
+
+    /// Wait before the first redial, at most
+    ///
+    /// This bound doubles with each failure. The wait itself is random between zero and the
+    /// bound, so that many nodes do not dial at the same moment.
+    #[arg(long, env = "WSMESH_RETRY_MIN", value_name = "TIME")]
+    #[arg(value_parser = typed::<Time>(), default_value_t = Time(LIMITS.retry_min))]
+    retry_min: Time,
+
+    /// Wait before any redial, at most
+    ///
+    /// Where the doubling of --retry-min stops.
+    #[arg(long, env = "WSMESH_RETRY_MAX", value_name = "TIME")]
+    #[arg(value_parser = typed::<Time>(), default_value_t = Time(LIMITS.retry_max))]
+    retry_max: Time,
+}
+
+#[derive(Debug, Args)]
+struct Logging {
+    /// Log more: -v debug, -vv trace
+    ///
+    /// In the environment a number. Libraries log warnings and errors only. RUST_LOG, if set,
+    /// goes before -v and -q and reaches the libraries too: RUST_LOG=wsmesh=debug,mio=trace.
+    #[arg(short, long, env = "WSMESH_VERBOSE", action = ArgAction::Count, value_parser = times())]
+    verbose: u8,
+
+    /// Log less: -q warnings, -qq errors, -qqq nothing
+    ///
+    /// In the environment a number. Why the program ended with status 1 is always said.
+    #[arg(short, long, env = "WSMESH_QUIET", action = ArgAction::Count, value_parser = times())]
+    quiet: u8,
+}
+
+impl Cli {
+    /// Reads the arguments and the environment of the process. Ends the process with the help
+    /// (status 0) or with what is wrong (status 2).
+    pub(crate) fn from_process() -> Cli {
+        let read = || Cli::from_arg_matches(&command().try_get_matches()?);
+        read().unwrap_or_else(|error| error.exit())
+    }
+
+    /// What to log where RUST_LOG does not say.
+    pub(crate) fn log_level(&self) -> LevelFilter {
+        let level = i16::from(self.logging.verbose) - i16::from(self.logging.quiet);
+        match level {
+            ..=-3 => LevelFilter::Off,
+            -2 => LevelFilter::Error,
+            -1 => LevelFilter::Warn,
+            0 => LevelFilter::Info,
+            1 => LevelFilter::Debug,
+            2.. => LevelFilter::Trace,
+        }
+    }
+
+    /// What the node is told.
+    ///
+    /// # Errors
+    /// Values that are valid by themselves but not together.
+    pub(crate) fn into_config(self) -> Result<Config, clap::Error> {
+        let mut peers = Vec::with_capacity(self.addresses.peers.len());
+        for peer in self.addresses.peers {
+            if !peers.contains(&peer) {
+                peers.push(peer);
+            }
+        }
+        let limits = self.limits;
+        let config = Config {
+            binds: self.addresses.bind,
+            peers,
+            interval: self.messages.interval.0,
+            message: self.messages.message,
+            echo: self.messages.echo,
+            slow_peer: self.messages.slow_peer,
+            limits: Limits {
+                connections_max: limits.max_connections.0,
+                connections_per_address_max: limits.max_connections_per_address.0,
+                handshakes_max: limits.max_handshakes.0,
+                handshake_timeout: limits.handshake_timeout.0,
+                head_bytes_max: limits.max_head.0,
+                message_bytes_max: limits.max_message.0,
+                outbox_bytes_max: limits.outbox.0,
+                ping_interval: limits.ping_interval.0,
+                close_timeout: limits.close_timeout.0,
+                shutdown_timeout: limits.shutdown_timeout.0,
+                retry_min: limits.retry_min.0,
+                retry_max: limits.retry_max.0,
+            },
+        };
+        config.check().map_err(usage_error)?;
+        Ok(config)
+    }
+}
+
+/// An error of the command line: exits with status 2 and points to the help.
+pub(crate) fn usage_error(what: impl Display) -> clap::Error {
+    command().error(ErrorKind::ValueValidation, what)
+}
+
+/// The options as declared above, with what holds for all of them.
+fn command() -> clap::Command {
+    Cli::command().mut_args(|arg| {
+        let is_empty = |name| std::env::var_os(name).is_some_and(|value| value.is_empty());
+        let takes_value = matches!(arg.get_action(), ArgAction::Set | ArgAction::Append);
+        let arg = match arg.get_env() {
+            // Set to nothing is how a variable is unset in many a configuration file.
+            Some(name) if is_empty(name) => arg.env(None),
+            _ => arg,
+        };
+        // The rule that makes the name of a variable stands at the end of the help. A value
+        // like -1 is a wrong value and not an unknown option.
+        arg.hide_env(true).allow_hyphen_values(takes_value)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn cli(line: &str) -> Result<Cli, clap::Error> {
+        let words = std::iter::once("wsmesh").chain(line.split_whitespace());
+        Cli::from_arg_matches(&command().try_get_matches_from(words)?)
+    }
+
+    fn config(line: &str) -> Config {
+        cli(line).and_then(Cli::into_config).unwrap()
+    }
+
+    fn error(line: &str) -> String {
+        let error = cli(line).and_then(Cli::into_config).unwrap_err();
+        assert_eq!(error.exit_code(), 2, "{line}");
+        error.to_string()
+    }
+
+    #[test]
+    fn clap_accepts_its_definition() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn every_option_has_its_variable_and_both_helps() {
+        for arg in Cli::command().get_arguments() {
+            let long = arg.get_long().unwrap();
+            let expected = format!("WSMESH_{}", long.to_uppercase().replace('-', "_"));
+            assert_eq!(arg.get_env().unwrap(), expected.as_str());
+            assert!(
+                arg.get_help().is_some() && arg.get_long_help().is_some(),
+                "{long}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_short_help_has_one_line_an_option() {
+        let help = command().term_width(100).render_help().to_string();
+        let options = command().get_arguments().count() + 2;
+        let lines = help.lines().filter(|line| line.starts_with("  "));
+        assert_eq!(lines.count(), options, "{help}");
+    }
+
+    #[test]
+    fn what_is_not_said_has_the_defaults_of_the_library() {
+        let expected = Config {
+            binds: vec!["localhost:8080".parse().unwrap()],
+            ..Config::default()
+        };
+        assert_eq!(config("--bind localhost:8080"), expected);
+    }
+
+    #[test]
+    fn every_option_reaches_its_place() {
+        let config = config(
+            "-b a:1,b:2 --bind [::1]:3 -p ws://a,ws://b/x -p ws://c --interval 2m --message {seq} \
+             --echo --slow-peer drop-oldest --max-connections 11 --max-connections-per-address 12 \
+             --max-handshakes 13 --handshake-timeout 14s --max-head 1KiB --max-message 64KiB \
+             --outbox 1MB --ping-interval off --close-timeout 15s --shutdown-timeout 16s \
+             --retry-min 17ms --retry-max 18s",
+        );
+        let expected = Config {
+            binds: ["a:1", "b:2", "[::1]:3"]
+                .map(|bind| bind.parse().unwrap())
+                .to_vec(),
+            peers: ["ws://a", "ws://b/x", "ws://c"]
+                .map(|url| url.parse().unwrap())
+                .to_vec(),
+            interval: Some(Duration::from_secs(120)),
+            message: "{seq}".parse().unwrap(),
+            echo: true,
+            slow_peer: SlowPeer::DropOldest,
+            limits: Limits {
+                connections_max: 11,
+                connections_per_address_max: 12,
+                handshakes_max: 13,
+                handshake_timeout: Duration::from_secs(14),
+                head_bytes_max: 1024,
+                message_bytes_max: 65536,
+                outbox_bytes_max: 1_000_000,
+                ping_interval: None,
+                close_timeout: Duration::from_secs(15),
+                shutdown_timeout: Duration::from_secs(16),
+                retry_min: Duration::from_millis(17),
+                retry_max: Duration::from_secs(18),
+            },
+        };
+        assert_eq!(config, expected);
+    }
+
+    #[test]
+    fn the_same_peer_twice_is_one_peer() {
+        let peers = config("-p ws://a,ws://b -p ws://A:80/").peers;
+        assert_eq!(peers.len(), 2);
+    }
+
+    #[test]
+    fn the_level_follows_both_flags() {
+        for (line, level) in [
+            ("", LevelFilter::Info),
+            ("-v", LevelFilter::Debug),
+            ("-vv", LevelFilter::Trace),
+            ("-vvvv", LevelFilter::Trace),
+            ("-q", LevelFilter::Warn),
+            ("-qq", LevelFilter::Error),
+            ("-qqq", LevelFilter::Off),
+            ("-qqqqq", LevelFilter::Off),
+            ("-v -q", LevelFilter::Info),
+        ] {
+            assert_eq!(cli(line).unwrap().log_level(), level, "{line}");
+        }
+    }
+
+    #[test]
+    fn errors_name_the_option_and_what_was_typed() {
+        for (line, parts) in [
+            ("", ["--bind localhost:8080", "--peers ws://localhost:8080"]),
+            ("-b 8080", ["--bind: `8080`", "localhost:PORT"]),
+            ("-b a:1,,b:2", ["--bind: `` is empty", "stray comma"]),
+            (
+                "-p localhost:8080",
+                ["--peers: `localhost:8080`", "ws://localhost:8080"],
+            ),
+            ("-p wss://a", ["--peers: `wss://a`", "not supported yet"]),
+            ("-p ws://a,", ["--peers: `` is empty", "stray comma"]),
+            ("-b a:1 --interval 10", ["--interval: `10`", "no unit"]),
+            ("-b a:1 --interval -1s", ["--interval: `-1s`", "negative"]),
+            ("-b a:1 --message {name}", ["--message", "{name}"]),
+            (
+                "-b a:1 --slow-peer drop",
+                ["--slow-peer: `drop`", "drop-newest"],
+            ),
+            ("-b a:1 --max-head 1", ["--max-head 1B", "512B"]),
+            (
+                "-b a:1 --max-connections x",
+                ["--max-connections: `x`", "number"],
+            ),
+            (
+                "-b a:1 --outbox 1MiB",
+                ["--outbox 1MiB", "--max-message 1MiB"],
+            ),
+            (
+                "-b a:1 --retry-min 2m",
+                ["--retry-min 2m", "--retry-max 1m"],
+            ),
+            ("-b a:1 --foo", ["--foo", "--help"]),
+        ] {
+            let error = error(line);
+            for part in parts {
+                assert!(error.contains(part), "{line}: {error}");
+            }
+        }
+    }
+
+    #[test]
+    fn errors_carry_no_control_characters_of_what_was_typed() {
+        let words = ["wsmesh", "--bind", "\u{1b}[31m\u{7}"];
+        let error = command()
+            .try_get_matches_from(words)
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains(r"\u{1b}[31m\u{7}"), "{error}");
+    }
+
+    /// Runs this test in a process of its own, where it finds `variables` in the environment
+    /// and prints what it makes of them.
+    fn from_environment(variables: &[(&str, &str)]) -> String {
+        let output = std::process::Command::new(std::env::current_exe().unwrap())
+            .args([
+                "--exact",
+                "cli::tests::in_another_process",
+                "--ignored",
+                "--nocapture",
+            ])
+            .envs(variables.iter().copied())
+            .output()
+            .unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    #[test]
+    #[ignore = "run by from_environment"]
+    fn in_another_process() {
+        match cli("") {
+            Ok(cli) => println!("{:?} {cli:?}", cli.log_level()),
+            Err(error) => println!("{error}"),
+        }
+    }
+
+    #[test]
+    fn the_environment_gives_what_the_command_line_does_not() {
+        let got = from_environment(&[
+            ("WSMESH_BIND", "a:1,b:2"),
+            ("WSMESH_ECHO", "true"),
+            ("WSMESH_VERBOSE", "2"),
+            ("WSMESH_MAX_HEAD", "1KiB"),
+            ("WSMESH_INTERVAL", "off"),
+            ("WSMESH_MESSAGE", ""),
+        ]);
+        for part in [
+            "\"a\"",
+            "\"b\"",
+            "echo: true",
+            "Size(1024)",
+            "Every(None)",
+            "Trace",
+            "client",
+        ] {
+            assert!(got.contains(part), "{part}: {got}");
+        }
+    }
+
+    #[test]
+    fn a_flag_in_the_environment_is_true_or_false() {
+        for (value, expected) in [
+            ("1", "echo: true"),
+            ("on", "echo: true"),
+            ("TRUE", "echo: true"),
+            ("0", "echo: false"),
+            ("false", "echo: false"),
+            ("", "echo: false"),
+            ("maybe", "WSMESH_ECHO: `maybe` is neither true nor false"),
+        ] {
+            let got = from_environment(&[("WSMESH_ECHO", value)]);
+            assert!(got.contains(expected), "{value}: {got}");
+        }
+    }
+
+    #[test]
+    fn a_count_in_the_environment_is_a_number() {
+        for (value, expected) in [
+            ("1", "Warn"),
+            ("3", "Off"),
+            ("0", "Info"),
+            ("", "Info"),
+            ("true", "WSMESH_QUIET: `true` is not a number"),
+        ] {
+            let got = from_environment(&[("WSMESH_QUIET", value)]);
+            assert!(got.contains(expected), "{value}: {got}");
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! Values of options, parsed by their own types.
+
+use std::ffi::OsStr;
+use std::fmt::Display;
+use std::str::FromStr;
+
+use clap::builder::TypedValueParser;
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use wsmesh::Printable;
+
+/// Parses a value with its own [`FromStr`] and lets its own error speak, which names what was
+/// typed; we add where it was typed.
+pub(super) fn typed<T>() -> Typed<T>
+where
+    T: FromStr<Err: Display>,
+{
+    Typed(|text| text.parse().map_err(|error: T::Err| error.to_string()))
+}
+
+/// A flag without a value, which the environment gives one.
+pub(super) fn switch() -> Typed<bool> {
+    Typed(|text| match text.to_ascii_lowercase().as_str() {
+        "true" | "yes" | "on" | "1" => Ok(true),
+        "false" | "no" | "off" | "0" => Ok(false),
+        _ => Err(format!("`{}` is neither true nor false", Printable(text))),
+    })
+}
+
+/// How often a flag is given, which is a number in the environment.
+pub(super) fn times() -> Typed<u8> {
+    Typed(|text| {
+        let number = text.trim().parse();
+        number.map_err(|_| format!("`{}` is not a number from 0 to 255", Printable(text)))
+    })
+}
+
+/// See [`typed`].
+pub(super) struct Typed<T>(fn(&str) -> Result<T, String>);
+
+impl<T> Clone for Typed<T> {
+    fn clone(&self) -> Self {
+        Typed(self.0)
+    }
+}
+
+impl<T: Clone + Send + Sync + 'static> TypedValueParser for Typed<T> {
+    type Value = T;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        arg: Option<&clap::Arg>,
+        value: &OsStr,
+    ) -> Result<T, clap::Error> {
+        self.parse_ref_(command, arg, value, ValueSource::CommandLine)
+    }
+
+    fn parse_ref_(
+        &self,
+        command: &clap::Command,
+        arg: Option<&clap::Arg>,
+        value: &OsStr,
+        source: ValueSource,
+    ) -> Result<T, clap::Error> {
+        let parsed = match value.to_str() {
+            Some(text) => (self.0)(text),
+            None => {
+                let shown = value.to_string_lossy();
+                Err(format!("`{}` is not UTF-8", Printable(&shown)))
+            }
+        };
+        parsed.map_err(|what| {
+            let place = match (source, arg.and_then(clap::Arg::get_env)) {
+                (ValueSource::EnvVariable, Some(name)) => name.to_string_lossy().into_owned(),
+                _ => format!("--{}", arg.and_then(clap::Arg::get_long).unwrap_or("")),
+            };
+            let text = format!("{place}: {what}");
+            command.clone().error(ErrorKind::ValueValidation, text)
+        })
+    }
+}

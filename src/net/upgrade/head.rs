@@ -1,0 +1,60 @@
+//! HTTP heads: gathering them and finding fields in them.
+
+use std::{borrow::Cow, mem};
+
+use httparse::Header;
+
+/// Header fields of one head; more are refused.
+pub(super) const HEADERS_MAX: usize = 64;
+
+/// Adds received bytes to what there is of a head, and returns it when it is worth a judgement. After
+/// the first bytes that is when it ends or is too long: a head that comes byte by byte must not cost
+/// its length each time.
+pub(crate) fn gather<'a>(
+    head: &mut Vec<u8>,
+    bytes: &'a [u8],
+    head_bytes_max: usize,
+) -> Option<Cow<'a, [u8]>> {
+    if head.is_empty() {
+        return Some(Cow::Borrowed(bytes));
+    }
+    let seam = head.len().saturating_sub(3);
+    head.extend_from_slice(bytes);
+    let has_blank_line = head[seam..].windows(2).any(|pair| pair == b"\n\n")
+        || head[seam..].windows(3).any(|triple| triple == b"\n\r\n");
+    (has_blank_line || head.len() >= head_bytes_max).then(|| Cow::Owned(mem::take(head)))
+}
+
+/// Header fields by lower-case name.
+pub(super) struct Fields<'a>(pub(super) &'a [Header<'a>]);
+
+impl<'a> Fields<'a> {
+    /// Values of the field that are text; a value that is not counts as empty, so it fits nothing.
+    pub(super) fn all(&self, name: &str) -> impl Iterator<Item = &'a str> {
+        let fields = self
+            .0
+            .iter()
+            .filter(move |field| field.name.eq_ignore_ascii_case(name));
+        fields.map(|field| std::str::from_utf8(field.value).unwrap_or_default())
+    }
+
+    pub(super) fn count(&self, name: &str) -> usize {
+        self.all(name).count()
+    }
+
+    /// The value of a field that stands there exactly once.
+    pub(super) fn only(&self, name: &str) -> Option<&'a str> {
+        let mut values = self.all(name);
+        values
+            .next()
+            .filter(|_| values.next().is_none())
+            .map(str::trim)
+    }
+
+    /// Whether a comma-separated list, which may be spread over several fields, has the token.
+    pub(super) fn has_token(&self, name: &str, token: &str) -> bool {
+        self.all(name)
+            .flat_map(|value| value.split(','))
+            .any(|part| part.trim().eq_ignore_ascii_case(token))
+    }
+}

@@ -1,0 +1,91 @@
+//! HTTP answers that end a connection.
+
+use std::fmt::Write as _;
+
+use super::{NODE_HEADER, NodeId};
+
+/// HTTP answers other than 101, each with the reason a person reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Status {
+    Ok,
+    BadRequest,
+    MethodNotAllowed,
+    RequestTimeout,
+    UpgradeRequired,
+    TooManyRequests,
+    HeadTooLarge,
+    Unavailable,
+    VersionNotSupported,
+    /// The node has dialed itself.
+    LoopDetected,
+}
+
+impl Status {
+    fn line(self) -> &'static str {
+        match self {
+            Self::Ok => "200 OK",
+            Self::BadRequest => "400 Bad Request",
+            Self::MethodNotAllowed => "405 Method Not Allowed",
+            Self::RequestTimeout => "408 Request Timeout",
+            Self::UpgradeRequired => "426 Upgrade Required",
+            Self::TooManyRequests => "429 Too Many Requests",
+            Self::HeadTooLarge => "431 Request Header Fields Too Large",
+            Self::Unavailable => "503 Service Unavailable",
+            Self::VersionNotSupported => "505 HTTP Version Not Supported",
+            Self::LoopDetected => "508 Loop Detected",
+        }
+    }
+
+    /// Fields that the status calls for (RFC 9110 §15.5.6, §15.5.22; RFC 6455 §4.4).
+    fn fields(self) -> &'static str {
+        match self {
+            Self::MethodNotAllowed => "Allow: GET\r\n",
+            Self::UpgradeRequired => "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n",
+            Self::TooManyRequests | Self::Unavailable => "Retry-After: 5\r\n",
+            _ => "",
+        }
+    }
+}
+
+/// An answer that ends the connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    pub(crate) status: Status,
+    pub(crate) reason: &'static str,
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "answered {}: {}", self.status.line(), self.reason)
+    }
+}
+
+impl Refusal {
+    pub(crate) fn new(status: Status, reason: &'static str) -> Self {
+        Self { status, reason }
+    }
+
+    /// The whole HTTP response; to a HEAD request it goes without its body.
+    pub(crate) fn response(&self, with_body: bool, id: NodeId) -> Vec<u8> {
+        let Self { status, reason } = self;
+        let mut response = format!("HTTP/1.1 {}\r\n{}", status.line(), status.fields());
+        if *status == Status::LoopDetected {
+            let _ = write!(response, "{NODE_HEADER}: {id}\r\n");
+        }
+        let _ = write!(
+            response,
+            "Connection: {}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\n\r\n",
+            if *status == Status::UpgradeRequired {
+                "Upgrade, close"
+            } else {
+                "close"
+            },
+            reason.len() + 1,
+        );
+        if with_body {
+            response.push_str(reason);
+            response.push('\n');
+        }
+        response.into_bytes()
+    }
+}

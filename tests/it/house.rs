@@ -1,0 +1,213 @@
+//! Rules of the house that no compiler checks: who may know whom, where the clock stands, and that
+//! the README and the program say the same.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::support::Node;
+
+/// Longest source file; a longer one has two reasons to change.
+const LINES_MAX: usize = 600;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn source_files(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(source_files(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+    files
+}
+
+/// Lines of code, without comments and without the tests at the end of a file.
+fn code_of(path: &Path) -> Vec<String> {
+    let text = fs::read_to_string(path).unwrap();
+    let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+    let lines = code
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"));
+    lines.map(str::to_owned).collect()
+}
+
+/// Files below `place` with a line that has one of `words`.
+#[track_caller]
+fn assert_absent(place: &str, words: &[&str]) {
+    let place = root().join("src").join(place);
+    let files = if place.is_dir() {
+        source_files(&place)
+    } else {
+        vec![place]
+    };
+    assert!(!files.is_empty());
+    for file in files {
+        for line in code_of(&file) {
+            let found = words.iter().find(|word| line.contains(**word));
+            assert!(
+                found.is_none(),
+                "{} knows {found:?}: {line}",
+                file.display()
+            );
+        }
+    }
+}
+
+#[test]
+fn rings_know_only_what_lies_within_them() {
+    assert_absent("net", &["crate::node", "crate::{node", "    node::"]);
+    for core in ["config", "message.rs", "counters.rs", "printable.rs"] {
+        assert_absent(
+            core,
+            &[
+                "crate::net",
+                "crate::node",
+                "mio::",
+                "socket2::",
+                "std::net::Tcp",
+            ],
+        );
+    }
+}
+
+#[test]
+fn decisions_are_made_without_sockets() {
+    for pure in [
+        "net/admission.rs",
+        "net/backoff.rs",
+        "net/dialer.rs",
+        "net/frame.rs",
+        "net/keepalive.rs",
+        "net/outbox.rs",
+        "net/session.rs",
+        "net/timer.rs",
+        "net/upgrade",
+    ] {
+        assert_absent(
+            pure,
+            &["mio", "socket2", "TcpStream", "Instant::now", "log::"],
+        );
+    }
+}
+
+#[test]
+fn the_clock_is_read_in_one_place() {
+    let mut readers = Vec::new();
+    for file in source_files(&root().join("src")) {
+        for line in code_of(&file) {
+            if ["Instant::now", "SystemTime::now"]
+                .iter()
+                .any(|now| line.contains(now))
+            {
+                readers.push(file.strip_prefix(root()).unwrap().display().to_string());
+            }
+        }
+    }
+    assert_eq!(readers, ["src/node/mod.rs"]);
+}
+
+#[test]
+fn files_have_one_reason_to_change() {
+    for file in source_files(&root().join("src")) {
+        let lines = fs::read_to_string(&file).unwrap().lines().count();
+        assert!(lines <= LINES_MAX, "{} has {lines} lines", file.display());
+    }
+}
+
+fn help() -> String {
+    let output = Node::command(["--help"]).output().unwrap();
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// All long options in a text.
+fn options_in(text: &str) -> BTreeSet<String> {
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '-');
+    let options =
+        words.filter(|word| word.starts_with("--") && !word.starts_with("---") && word.len() > 2);
+    options.map(str::to_owned).collect()
+}
+
+#[test]
+fn the_readme_knows_the_options_of_the_program() {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let (readme, help) = (options_in(&readme), options_in(&help()));
+    let of_others = ["--release", "--path", "--fail", "--open", "--bench"];
+    let unknown: Vec<_> = readme
+        .difference(&help)
+        .filter(|option| !of_others.contains(&option.as_str()))
+        .collect();
+    assert!(unknown.is_empty(), "in the README only: {unknown:?}");
+    let missing: Vec<_> = help.difference(&readme).collect();
+    let explained_elsewhere = ["--verbose", "--quiet", "--version"];
+    let missing: Vec<_> = missing
+        .iter()
+        .filter(|option| !explained_elsewhere.contains(&option.as_str()))
+        .collect();
+    assert!(missing.is_empty(), "not in the README: {missing:?}");
+}
+
+/// The words of a shell command as simple as those of the README.
+fn words_of(command: &str) -> Vec<String> {
+    let mut words = vec![String::new()];
+    let mut is_quoted = false;
+    for c in command.chars() {
+        match c {
+            '\'' => is_quoted = !is_quoted,
+            ' ' if !is_quoted => words.push(String::new()),
+            c => words.last_mut().unwrap().push(c),
+        }
+    }
+    words
+}
+
+#[test]
+fn the_commands_of_the_readme_run() {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let mut count = 0;
+    for block in readme.split("```sh\n").skip(1) {
+        let block = block.split("```").next().unwrap();
+        for line in block.lines() {
+            let line = line.replace("cargo run --release --", "wsmesh");
+            let line = line
+                .split([';', '|', '>'])
+                .next()
+                .unwrap()
+                .trim_end_matches(" 2");
+            let words = words_of(line.trim());
+            let Some(program) = words.iter().position(|word| word == "wsmesh") else {
+                continue;
+            };
+            // Ports that are free on any machine.
+            let any_port = |word: &String| {
+                let ports = [":8080", ":8085", ":8086", ":9090"];
+                match word.starts_with("ws://") {
+                    true => word.clone(),
+                    false => ports
+                        .iter()
+                        .fold(word.clone(), |word, port| word.replace(port, ":0")),
+                }
+            };
+            let mut command = Node::command(words[program + 1..].iter().map(any_port));
+            for variable in words[..program].iter().map(any_port) {
+                let (name, value) = variable.split_once('=').unwrap();
+                command.env(name, value);
+            }
+            let dials_only = !line.contains("--bind") && !line.contains("WSMESH_BIND");
+            let mut node = Node::start(command);
+            if dials_only {
+                node.stderr.wait_for("cannot reach peer");
+            } else {
+                node.wait_listening(1);
+            }
+            node.stop();
+            count += 1;
+        }
+    }
+    assert!(count >= 8, "only {count} commands found");
+}
