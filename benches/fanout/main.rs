@@ -27,6 +27,7 @@ mod table;
 mod wire;
 
 use std::error::Error;
+use std::num::NonZeroUsize;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -82,10 +83,10 @@ struct Arguments {
     quick: bool,
     /// Numbers of connected peers.
     #[arg(long, value_delimiter = ',')]
-    peers: Vec<usize>,
+    peers: Vec<NonZeroUsize>,
     /// Rounds that count; one more goes before them and is thrown away.
     #[arg(long)]
-    rounds: Option<usize>,
+    rounds: Option<NonZeroUsize>,
     /// The scenarios to run, instead of all.
     #[arg(long, value_enum, value_delimiter = ',')]
     only: Vec<Scenario>,
@@ -106,10 +107,10 @@ impl Arguments {
             (false, _) => Plan::smoke(),
         };
         if !self.peers.is_empty() {
-            plan.peers.clone_from(&self.peers);
+            plan.peers = self.peers.iter().map(|peers| peers.get()).collect();
         }
         if let Some(rounds) = self.rounds {
-            plan.rounds = rounds;
+            plan.rounds = rounds.get();
         }
         if !self.only.is_empty() {
             plan.scenarios.clone_from(&self.only);
@@ -122,7 +123,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let outcome = match arguments.role {
         Some(role) => role.run(),
-        None if cfg!(target_os = "linux") => drive(&arguments.plan()),
+        None if cfg!(target_os = "linux") => drive(&arguments),
         None => Err("Linux only: the figures come from /proc".into()),
     };
     match outcome {
@@ -135,18 +136,24 @@ fn main() -> ExitCode {
     }
 }
 
-fn drive(plan: &Plan) -> Outcome<()> {
+fn drive(arguments: &Arguments) -> Outcome<()> {
+    let plan = arguments.plan();
     // The children inherit it: one descriptor a connection.
     let descriptors = rlimit::increase_nofile_limit(u64::MAX)?;
     let peers_max = plan.peers.iter().copied().max().unwrap_or_default();
     if descriptors < peers_max as u64 + 64 {
         return Err(format!("{descriptors} descriptors are too few for {peers_max} peers").into());
     }
-    if std::thread::available_parallelism()?.get() < 2 {
+    if measure::cores() < 2 {
         return Err("one core for the servers and one for the generators are needed".into());
     }
+    println!("{}", measure::machine());
     let started = std::time::Instant::now();
-    let report = scenarios::run(plan)?;
+    let report = scenarios::run(&plan)?;
+    if !arguments.bench {
+        println!("Everything works. `cargo bench --bench fanout` measures.");
+        return Ok(());
+    }
     print!("{report}");
     println!(
         "Measured in {:?}.",

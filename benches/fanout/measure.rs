@@ -37,6 +37,27 @@ pub(crate) fn anonymous_bytes(pid: u32) -> Outcome<u64> {
     Ok(1024 * number_after(&rollup, "Anonymous:")?)
 }
 
+/// What the figures were measured on, as far as it matters to them.
+pub(crate) fn machine() -> String {
+    let read = |path| fs::read_to_string(path).unwrap_or_default();
+    let cpu = read("/proc/cpuinfo");
+    let cpu = cpu
+        .lines()
+        .find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    format!(
+        "{} cores of {}, Linux {}, congestion control {}",
+        cores(),
+        cpu.map_or("unknown make", |(_, name)| name),
+        read("/proc/sys/kernel/osrelease").trim(),
+        read("/proc/sys/net/ipv4/tcp_congestion_control").trim(),
+    )
+}
+
+/// Cores that this process may run on.
+pub(crate) fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
 fn number_after(text: &str, label: &str) -> Outcome<u64> {
     let rest = text.lines().find_map(|line| line.strip_prefix(label));
     let number = rest.and_then(|rest| rest.split_whitespace().next());

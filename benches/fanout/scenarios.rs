@@ -53,6 +53,7 @@ const IDLE_PEER_BYTES_MAX: f64 = 1024.0;
 const RETAINED_KIB_MAX: f64 = 256.0;
 /// «No measurable CPU» while idle, as a share of a core.
 const IDLE_SHARE_MAX: f64 = 0.0001;
+const IDLE_WAKE_UPS_MAX: f64 = 0.0;
 
 /// The stalled peer: how many read beside it, what is sent, in portions that the others can take.
 const STALLED_READERS: usize = 49;
@@ -357,14 +358,17 @@ fn stalled(plan: &Plan, report: &mut Report) -> Outcome<()> {
     // What the stalled peer may pin, and what the others have not read yet.
     let portion_bytes = STALLED_PORTION * LARGEST_BYTES;
     let growth_max = (Limits::default().outbox_bytes_max + portion_bytes) as f64 / 1024.0;
-    for (role, name) in [
-        (Role::Wsmesh, "one peer stalls (disconnect)"),
-        (Role::WsmeshDropOldest, "one peer stalls (drop oldest)"),
+    eprintln!("one peer stalls …");
+    let article = stalled_growth(plan, Role::Article)?;
+    for (role, article, name) in [
+        (Role::Wsmesh, article, "one peer stalls"),
+        (
+            Role::WsmeshDropOldest,
+            Column::default(),
+            "one peer stalls, drop oldest",
+        ),
     ] {
-        eprintln!("{name} …");
-        let columns = [Role::Article, role].map(|role| stalled_growth(plan, role));
-        let [article, wsmesh] = columns;
-        let columns = vec![Column::default(), article?, wsmesh?];
+        let columns = vec![Column::default(), article, stalled_growth(plan, role)?];
         let row = Row::new(name, STALLED_READERS + 1, "KiB grown", columns);
         report.at_most(&row, WSMESH, growth_max);
         report.rows.push(row);
@@ -410,15 +414,13 @@ fn idle(plan: &Plan, peers: usize, report: &mut Report) -> Outcome<()> {
         cpu.push(Column::of(used.as_secs_f64() * 1e6));
         sleeps.push(Column::of(woken as f64));
     }
-    let cpu = Row::new(format!("idle for {:?}", plan.idle), peers, "µs", cpu);
+    let name = format!("idle for {:?}", plan.idle);
+    let cpu = Row::new(&name, peers, "µs", cpu);
     report.at_most(&cpu, WSMESH, plan.idle.as_secs_f64() * 1e6 * IDLE_SHARE_MAX);
     report.rows.push(cpu);
-    report.rows.push(Row::new(
-        format!("idle for {:?}", plan.idle),
-        peers,
-        "wake-ups",
-        sleeps,
-    ));
+    let sleeps = Row::new(&name, peers, "wake-ups", sleeps);
+    report.at_most(&sleeps, WSMESH, IDLE_WAKE_UPS_MAX);
+    report.rows.push(sleeps);
     Ok(())
 }
 
