@@ -154,6 +154,35 @@ fn close_codes_come_back(implementation: Implementation, dials: Dials) {
     pair.assert_no_failure();
 }
 
+fn a_close_without_a_code_comes_back(implementation: Implementation, dials: Dials) {
+    let options = ["--interval", "off", "--retry-min", "60s"];
+    let Some(mut pair) = Pair::connected(implementation, dials, 1, &options) else {
+        return;
+    };
+    pair.peer.say("close 0");
+    // RFC 6455, section 7.4.1: 1005 stands for none. Python's websockets always sends 1000.
+    pair.peer.events.wait_for(match implementation {
+        Implementation::Websockets => "closed 0 1000",
+        Implementation::TokioTungstenite | Implementation::Ws => "closed 0 1005",
+    });
+    pair.node.wait_closed(1);
+    pair.assert_no_failure();
+}
+
+/// The peer is still sending when the node has seen enough, and must hear why all the same.
+fn too_large_a_message_is_answered_with_1009(implementation: Implementation, dials: Dials) {
+    let options = ["--interval", "off", "--retry-min", "60s"];
+    let Some(mut pair) = Pair::connected(implementation, dials, 2, &options) else {
+        return;
+    };
+    pair.peer.say(&format!("large 0 text {}", (1 << 20) + 1));
+    pair.peer.events.wait_for("closed 0 1009");
+    pair.peer.say(&format!("large 1 binary {}", 8 << 20));
+    pair.peer.events.wait_for("closed 1 1009");
+    pair.node.wait_closed(2);
+    assert!(pair.node.stdout.all().is_empty(), "nothing was received");
+}
+
 fn a_stopping_node_says_1001(implementation: Implementation, dials: Dials) {
     let options = ["--interval", "off"];
     let Some(mut pair) = Pair::connected(implementation, dials, 3, &options) else {
@@ -226,65 +255,45 @@ fn a_thousand_messages_at_once(implementation: Implementation, dials: Dials) {
     pair.assert_no_failure();
 }
 
-/// Every scenario with every implementation, dialing and dialed.
-macro_rules! scenarios {
-    ($($module:ident: $implementation:ident, $dials:ident;)*) => {$(
+/// Makes tests of the scenarios with one implementation in one direction.
+macro_rules! with {
+    ($module:ident: $implementation:ident, $dials:ident; $($scenario:ident)*) => {
         mod $module {
             use super::{Dials, Implementation};
 
-            const WHO: Implementation = Implementation::$implementation;
-            const DIALS: Dials = Dials::$dials;
-
-            #[test]
-            fn text_and_binary_come_back() {
-                super::text_and_binary_come_back(WHO, DIALS);
-            }
-
-            #[test]
-            fn without_echo_only_broadcasts_come() {
-                super::without_echo_only_broadcasts_come(WHO, DIALS);
-            }
-
-            #[test]
-            fn pings_are_answered_both_ways() {
-                super::pings_are_answered_both_ways(WHO, DIALS);
-            }
-
-            #[test]
-            fn close_codes_come_back() {
-                super::close_codes_come_back(WHO, DIALS);
-            }
-
-            #[test]
-            fn a_stopping_node_says_1001() {
-                super::a_stopping_node_says_1001(WHO, DIALS);
-            }
-
-            #[test]
-            fn a_mebibyte_comes_back() {
-                super::a_mebibyte_comes_back(WHO, DIALS);
-            }
-
-            #[test]
-            fn a_thousand_connections_at_once() {
-                super::a_thousand_connections_at_once(WHO, DIALS);
-            }
-
-            #[test]
-            fn a_thousand_messages_at_once() {
-                super::a_thousand_messages_at_once(WHO, DIALS);
-            }
+            $(
+                #[test]
+                fn $scenario() {
+                    super::$scenario(Implementation::$implementation, Dials::$dials);
+                }
+            )*
         }
-    )*};
+    };
 }
 
-scenarios! {
-    tokio_tungstenite_dials: TokioTungstenite, Foreign;
-    tokio_tungstenite_is_dialed: TokioTungstenite, Wsmesh;
-    npm_ws_dials: Ws, Foreign;
-    npm_ws_is_dialed: Ws, Wsmesh;
-    python_websockets_dials: Websockets, Foreign;
-    python_websockets_is_dialed: Websockets, Wsmesh;
+/// Makes tests of the scenarios with every implementation, dialing and dialed.
+macro_rules! with_everyone {
+    ($($scenario:ident)*) => {
+        with! { tokio_tungstenite_dials: TokioTungstenite, Foreign; $($scenario)* }
+        with! { tokio_tungstenite_is_dialed: TokioTungstenite, Wsmesh; $($scenario)* }
+        with! { npm_ws_dials: Ws, Foreign; $($scenario)* }
+        with! { npm_ws_is_dialed: Ws, Wsmesh; $($scenario)* }
+        with! { python_websockets_dials: Websockets, Foreign; $($scenario)* }
+        with! { python_websockets_is_dialed: Websockets, Wsmesh; $($scenario)* }
+    };
+}
+
+with_everyone! {
+    text_and_binary_come_back
+    without_echo_only_broadcasts_come
+    pings_are_answered_both_ways
+    close_codes_come_back
+    a_close_without_a_code_comes_back
+    too_large_a_message_is_answered_with_1009
+    a_stopping_node_says_1001
+    a_mebibyte_comes_back
+    a_thousand_connections_at_once
+    a_thousand_messages_at_once
 }
 
 /// The peers on each other, without wsmesh: what fails here is no fault of the node.

@@ -103,7 +103,8 @@ def carry_out(line, url):
     elif command == "ping":
         start(ping(number, " ".join(rest)))
     elif command == "close":
-        start(connection.close(int(rest[0]), " ".join(rest[1:])))
+        code = int(rest[0]) if rest else 1000
+        start(connection.close(code, " ".join(rest[1:])))
     else:
         say("failed", "unknown command", line)
 

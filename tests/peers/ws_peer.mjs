@@ -76,7 +76,8 @@ for await (const line of createInterface({ input: process.stdin })) {
   } else if (command === "ping") {
     socket.ping(rest.join(" "));
   } else if (command === "close") {
-    socket.close(Number(rest[0]), rest.slice(1).join(" "));
+    if (rest.length === 0) socket.close();
+    else socket.close(Number(rest[0]), rest.slice(1).join(" "));
   } else {
     say("failed", "unknown command", line);
   }

@@ -105,6 +105,7 @@ fn messages(command: &str, number: &str, rest: &str, events: &Lines) -> Vec<Mess
                 .collect()
         }
         "ping" => vec![Message::Ping(rest.to_owned().into())],
+        "close" if rest.is_empty() => vec![Message::Close(None)],
         "close" => {
             let (code, reason) = rest.split_once(' ').unwrap_or((rest, ""));
             let code: u16 = code.parse().expect("CODE");

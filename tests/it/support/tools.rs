@@ -22,13 +22,14 @@ pub(crate) fn peer_script(name: &str) -> PathBuf {
 /// Python 3 with the packages `websockets` and `kosoku`.
 #[track_caller]
 pub(crate) fn python() -> Option<Command> {
-    found("python/bin/python", "Python with websockets").map(Command::new)
+    let python = found("python", "Python with websockets")?;
+    Some(Command::new(python.join("bin/python")))
 }
 
 /// Node.js, for scripts that import `ws` from `tests/tools/node`.
 #[track_caller]
 pub(crate) fn node_js() -> Option<Command> {
-    found("node/node_modules/ws/package.json", "npm ws")?;
+    found("node", "npm ws")?;
     Some(Command::new("node"))
 }
 
@@ -36,19 +37,20 @@ pub(crate) fn node_js() -> Option<Command> {
 /// where `tests/setup` found no Python 2.7, its absence is no failure in CI either.
 #[track_caller]
 pub(crate) fn wstest() -> Option<Command> {
-    let unavailable = tests_directory().join("tools/wstest/unavailable");
-    if unavailable.exists() {
+    let directory = found("wstest", "the Autobahn test suite")?;
+    if directory.join("unavailable").exists() {
         skipped("this machine has no Python 2.7 for the original suite (kosoku covers its cases)");
         return None;
     }
-    found("wstest/wstest", "the Autobahn test suite").map(Command::new)
+    Some(Command::new(directory.join("wstest")))
 }
 
+/// The directory of a tool, if `tests/setup` has got to its end with it.
 #[track_caller]
-fn found(path: &str, what: &str) -> Option<PathBuf> {
-    let path = tests_directory().join("tools").join(path);
-    if path.exists() {
-        return Some(path);
+fn found(tool: &str, what: &str) -> Option<PathBuf> {
+    let directory = tests_directory().join("tools").join(tool);
+    if directory.join(".done").exists() {
+        return Some(directory);
     }
     let missing = format!("{what} is missing; run tests/setup");
     assert!(
