@@ -37,19 +37,26 @@ pub(crate) fn anonymous_bytes(pid: u32) -> Outcome<u64> {
     Ok(1024 * number_after(&rollup, "Anonymous:")?)
 }
 
-/// What the figures were measured on, as far as it matters to them.
+/// What the figures were measured on, as far as it matters to them. Closed connections that other
+/// programs have left in TIME_WAIT make the kernel look longer for every segment's socket: some
+/// ten thousand cost a fifth.
 pub(crate) fn machine() -> String {
     let read = |path| fs::read_to_string(path).unwrap_or_default();
     let cpu = read("/proc/cpuinfo");
     let cpu = cpu
         .lines()
         .find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    let sockets = read("/proc/net/sockstat");
+    let waiting = sockets
+        .split_once(" tw ")
+        .and_then(|(_, rest)| rest.split_once(' '));
     format!(
-        "{} cores of {}, Linux {}, congestion control {}",
+        "{} cores of {}, Linux {}, congestion control {}, {} connections in TIME_WAIT",
         cores(),
         cpu.map_or("unknown make", |(_, name)| name),
         read("/proc/sys/kernel/osrelease").trim(),
         read("/proc/sys/net/ipv4/tcp_congestion_control").trim(),
+        waiting.map_or("?", |(count, _)| count),
     )
 }
 

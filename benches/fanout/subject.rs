@@ -166,6 +166,14 @@ impl Subject {
     }
 }
 
+impl Drop for Subject {
+    /// Resets the connections: thousands that wait for their last segments would slow the servers
+    /// after this one down. A generator that has failed cannot; its own end has to do.
+    fn drop(&mut self) {
+        let _ = self.generator.ask(&GeneratorCommand::Drop, "done");
+    }
+}
+
 /// A child of the driver that takes and answers in lines. It leaves when its standard input ends,
 /// so nothing stays behind when the driver is killed.
 struct Process {
