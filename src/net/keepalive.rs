@@ -43,15 +43,20 @@ impl KeepAlive {
         self.received_at = now;
     }
 
-    /// A peer that was silent for an interval is pinged, one that was for two is given up.
+    /// A peer that was silent for an interval is pinged, one that was for two is given up. But never
+    /// without having been asked: after a while in which this process itself was stopped, the silence
+    /// is ours.
     pub(crate) fn check(&mut self, now: Instant, interval: Duration) -> Check {
         let silence = now.saturating_duration_since(self.received_at);
-        if silence >= 2 * interval {
+        let was_asked = self.pinged_at.is_some_and(|at| at > self.received_at);
+        if silence >= 2 * interval && was_asked {
             Check::Dead(silence)
         } else if silence >= interval {
             self.pings = self.pings.wrapping_add(1);
             self.pinged_at = Some(now);
-            Check::Ping(self.pings.to_be_bytes(), self.received_at + 2 * interval)
+            let next = self.received_at + 2 * interval;
+            let next = if next > now { next } else { now + interval };
+            Check::Ping(self.pings.to_be_bytes(), next)
         } else {
             Check::Wait(self.received_at + interval)
         }
@@ -82,6 +87,18 @@ mod tests {
         };
         assert_eq!(next, start + 2 * INTERVAL);
         assert_eq!(peer.check(next, INTERVAL), Check::Dead(2 * INTERVAL));
+    }
+
+    #[test]
+    fn nobody_is_given_up_unasked() {
+        let start = Instant::now();
+        let mut peer = KeepAlive::new(start);
+        let resumed = start + 10 * INTERVAL;
+        let Check::Ping(_, next) = peer.check(resumed, INTERVAL) else {
+            panic!("not asked");
+        };
+        assert_eq!(next, resumed + INTERVAL);
+        assert_eq!(peer.check(next, INTERVAL), Check::Dead(11 * INTERVAL));
     }
 
     #[test]

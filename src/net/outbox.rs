@@ -21,8 +21,10 @@ const ENTRY_BYTES: usize = 64;
 enum Kind {
     /// A message.
     Data,
-    /// An HTTP head, a ping, a pong or a Close: the protocol breaks without it.
+    /// An HTTP head, a ping or a pong: the protocol breaks without it.
     Control,
+    /// A Close, the last frame of all.
+    Close,
 }
 
 #[derive(Debug)]
@@ -36,7 +38,9 @@ struct Entry {
 #[must_use]
 pub(crate) enum Pushed {
     Queued,
-    /// Queued or not, so many messages were dropped to stay within the bound.
+    /// Queued, and so many older messages were dropped for it.
+    Displaced(usize),
+    /// Not queued, and so many messages were dropped in vain or are now, itself included.
     Dropped(usize),
     /// The policy is to disconnect: the message is not queued, and none may follow.
     Overflow,
@@ -78,6 +82,26 @@ impl Outbox {
         });
     }
 
+    /// Queues a Close. It stays the last: messages that are queued while none of it is sent go before
+    /// it.
+    pub(crate) fn push_close(&mut self, bytes: Bytes) {
+        self.push(Entry {
+            bytes,
+            kind: Kind::Close,
+        });
+    }
+
+    /// Whether a Close waits of which nothing is sent yet.
+    pub(crate) fn has_unsent_close(&self) -> bool {
+        match self.rest.back() {
+            Some(last) => last.kind == Kind::Close,
+            None => self
+                .first
+                .as_ref()
+                .is_some_and(|first| first.kind == Kind::Close && self.first_sent == 0),
+        }
+    }
+
     /// Queues a message, unless the queue would then hold more than `bytes_max`.
     pub(crate) fn push_data(&mut self, bytes: Bytes, bytes_max: usize, policy: SlowPeer) -> Pushed {
         let entry = Entry {
@@ -102,7 +126,7 @@ impl Outbox {
                     dropped += 1;
                 }
                 self.push(entry);
-                Pushed::Dropped(dropped)
+                Pushed::Displaced(dropped)
             }
         }
     }
@@ -160,11 +184,21 @@ impl Outbox {
 
     fn push(&mut self, entry: Entry) {
         self.pending_bytes += entry.bytes.len();
-        if self.first.is_none() {
-            self.first = Some(entry);
-        } else {
-            self.rest.push_back(entry);
+        let close = match entry.kind {
+            Kind::Data if self.has_unsent_close() => self.pop_last(),
+            _ => None,
+        };
+        for entry in [Some(entry), close].into_iter().flatten() {
+            if self.first.is_none() {
+                self.first = Some(entry);
+            } else {
+                self.rest.push_back(entry);
+            }
         }
+    }
+
+    fn pop_last(&mut self) -> Option<Entry> {
+        self.rest.pop_back().or_else(|| self.first.take())
     }
 
     fn advance(&mut self, mut written: usize) {
@@ -291,12 +325,29 @@ mod tests {
         );
         assert_eq!(
             outbox.push_data(frame(4, 6), room(3, 12), policy),
-            Pushed::Dropped(1)
+            Pushed::Displaced(1)
         );
         assert_eq!(
             take(&mut outbox, 100),
             [vec![1; 3], vec![2; 2], vec![4; 6]].concat()
         );
+    }
+
+    #[test]
+    fn a_close_stays_the_last_until_a_part_of_it_is_sent() {
+        let mut outbox = Outbox::default();
+        let policy = SlowPeer::Disconnect;
+        outbox.push_close(frame(9, 2));
+        assert!(outbox.has_unsent_close());
+        for byte in 1..=2 {
+            assert_eq!(
+                outbox.push_data(frame(byte, 2), 1000, policy),
+                Pushed::Queued
+            );
+        }
+        assert_eq!(take(&mut outbox, 5), [1, 1, 2, 2, 9]);
+        assert!(!outbox.has_unsent_close());
+        assert_eq!(take(&mut outbox, 5), [9]);
     }
 
     #[test]

@@ -64,10 +64,6 @@ impl Session {
         }
     }
 
-    pub(crate) fn role(&self) -> Role {
-        self.role
-    }
-
     /// Works through received bytes, all of them; `end` tells that the peer will send no more.
     pub(crate) fn receive(
         &mut self,
@@ -199,7 +195,14 @@ impl Read for Wire<'_> {
 
 impl Write for Wire<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.outbox.push_control(Bytes::copy_from_slice(bytes));
+        const CLOSE: u8 = 0x8;
+        let frame = Bytes::copy_from_slice(bytes);
+        // Tungstenite hands over one whole frame at a time.
+        if bytes.first().is_some_and(|first| first & 0xf == CLOSE) {
+            self.outbox.push_close(frame);
+        } else {
+            self.outbox.push_control(frame);
+        }
         Ok(bytes.len())
     }
 

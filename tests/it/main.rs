@@ -10,8 +10,16 @@
     reason = "a test that cannot go on should panic at once"
 )]
 
+mod abuse;
 mod article;
 mod autobahn;
+mod dialing;
 mod foreign;
+mod frames;
 mod house;
+mod idle;
+mod keepalive;
+mod library;
+mod people;
 mod support;
+mod upgrade;

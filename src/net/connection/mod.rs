@@ -19,7 +19,7 @@ use super::{
     frame::Outgoing,
     keepalive::{Check, KeepAlive},
     outbox::Pushed,
-    session::Session,
+    session::{Role, Session},
     timer::Deadlines,
     token::Token,
     transport::Transport,
@@ -288,10 +288,13 @@ impl Connection {
 
     /// Queues a message. Returns whether the peer gets it, now or later.
     pub(crate) fn send(&mut self, outgoing: &mut Outgoing, turn: &mut Turn<'_>) -> bool {
-        let Phase::Open(session) = &self.phase else {
+        if !self.is_open() && !self.may_still_answer() {
             return false;
-        };
-        let frame = outgoing.frame_for(session.role());
+        }
+        let frame = outgoing.frame_for(match self.side {
+            Side::Dialed(_) => Role::Client,
+            Side::Accepted | Side::Refused => Role::Server,
+        });
         let bytes_max = turn.limits.outbox_bytes_max;
         match self
             .transport
@@ -299,22 +302,45 @@ impl Connection {
             .push_data(frame, bytes_max, turn.slow_peer)
         {
             Pushed::Queued => {}
+            Pushed::Displaced(count) => self.on_dropped(count, turn),
             Pushed::Dropped(count) => {
-                turn.counters.messages_dropped += count as u64;
-                if !mem::replace(&mut self.is_shedding, true) {
-                    let (remote, pending) = (self.remote, self.pending_bytes());
-                    log::warn!(
-                        "peer {remote} reads too slowly: {pending} bytes wait, messages to it are dropped"
-                    );
-                }
+                self.on_dropped(count, turn);
+                return false;
             }
             Pushed::Overflow => {
+                turn.counters.messages_dropped += 1;
                 self.close(CloseReason::Slow(self.pending_bytes()), turn);
                 return false;
             }
         }
         turn.counters.messages_sent += 1;
         true
+    }
+
+    /// Counts messages that were dropped for a slow peer; tells of it once until it has caught up.
+    fn on_dropped(&mut self, count: usize, turn: &mut Turn<'_>) {
+        turn.counters.messages_dropped += count as u64;
+        if !mem::replace(&mut self.is_shedding, true) {
+            let (remote, pending) = (self.remote, self.pending_bytes());
+            log::warn!(
+                "peer {remote} reads too slowly: {pending} bytes wait, messages to it are dropped"
+            );
+        }
+    }
+
+    /// Whether what the peer sent before it ended the session can still be answered: it was received
+    /// together with that end, and our Close has not gone out.
+    fn may_still_answer(&self) -> bool {
+        let is_ended_by_peer = matches!(
+            self.reason,
+            Some(
+                CloseReason::ByPeer(..)
+                    | CloseReason::Protocol(_)
+                    | CloseReason::NotUtf8
+                    | CloseReason::TooBig(_)
+            )
+        );
+        is_ended_by_peer && self.transport.outbox.has_unsent_close()
     }
 
     /// Says why and starts to close; an upgrade under way is broken off.

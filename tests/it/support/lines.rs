@@ -53,6 +53,13 @@ impl Lines {
         lines
     }
 
+    /// A list that stays empty.
+    pub(crate) fn ended() -> Lines {
+        let lines = Lines::default();
+        lines.end();
+        lines
+    }
+
     /// Adds a line.
     pub(crate) fn push(&self, line: String) {
         self.gathered().lines.push(line);

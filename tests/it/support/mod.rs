@@ -14,6 +14,7 @@
 //!
 //! - [`Node`] is the program under test, [`Program`] any process: killed on drop, its output kept
 //!   by line and shown when a test fails.
+//! - [`Embedded`] is a node in this process, for tests that need its counters or its handle.
 //! - [`Raw`] and [`RawListener`] speak TCP, HTTP and frames by hand, through no WebSocket library,
 //!   so they can be as wrong as a test wants.
 //! - [`eventually`] waits on any condition. Nothing here sleeps for a fixed time, no port is fixed.
@@ -24,6 +25,7 @@
     reason = "a toolbox: not every test module takes every tool"
 )]
 
+pub(crate) mod embedded;
 pub(crate) mod frame;
 pub(crate) mod lines;
 pub(crate) mod node;
@@ -35,6 +37,7 @@ pub(crate) mod tools;
 use std::future::Future;
 use std::time::{Duration, Instant};
 
+pub(crate) use embedded::Embedded;
 pub(crate) use frame::{Frame, LengthForm};
 pub(crate) use lines::Lines;
 pub(crate) use node::Node;

@@ -46,6 +46,16 @@ impl Node {
         }
     }
 
+    /// … and a standard error of the test's choice, which then cannot say where it listens: see
+    /// [`wait_listening_port`](Program::wait_listening_port).
+    #[track_caller]
+    pub(crate) fn start_with_streams(command: Command, stdout: Stdio, stderr: Stdio) -> Node {
+        Node {
+            program: Program::start_with_streams("wsmesh", command, stdout, stderr),
+            addresses: Vec::new(),
+        }
+    }
+
     /// The command that starts it, free of settings from the environment of the test.
     pub(crate) fn command<A: AsRef<OsStr>>(options: impl IntoIterator<Item = A>) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_wsmesh"));
@@ -130,14 +140,29 @@ impl Node {
 
     /// Memory in use by the process, bytes (Linux: resident set).
     pub(crate) fn resident_bytes(&self) -> u64 {
+        self.status_field("VmRSS") * 1024
+    }
+
+    /// Asserts that it never logged an error: what peers do is none of ours.
+    #[track_caller]
+    pub(crate) fn assert_no_error_logged(&self) {
+        let errors: Vec<String> = self.stderr.all();
+        let errors: Vec<_> = errors
+            .iter()
+            .filter(|line| line.contains(" ERROR ") || line.contains("panicked"))
+            .collect();
+        assert!(errors.is_empty(), "{errors:#?}");
+    }
+
+    /// A field of `/proc/PID/status` that is a number (Linux).
+    pub(crate) fn status_field(&self, name: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.id()))
             .expect("/proc tells about a running process");
-        let kib: u64 = status
+        status
             .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:"))
-            .and_then(|rest| rest.trim().trim_end_matches("kB").trim().parse().ok())
-            .expect("VmRSS is a number of kB");
-        kib * 1024
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
+            .and_then(|rest| rest.trim().trim_end_matches(" kB").parse().ok())
+            .unwrap_or_else(|| panic!("{name} is a number in {status}"))
     }
 
     /// Open descriptors of the process (Linux).

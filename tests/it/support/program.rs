@@ -29,18 +29,32 @@ impl Program {
     /// Starts `command` with a standard output of the caller's choice; [`stdout`](Program::stdout)
     /// stays empty unless it is a pipe.
     #[track_caller]
-    pub(crate) fn start_with_stdout(name: &str, mut command: Command, stdout: Stdio) -> Program {
+    pub(crate) fn start_with_stdout(name: &str, command: Command, stdout: Stdio) -> Program {
+        Program::start_with_streams(name, command, stdout, Stdio::piped())
+    }
+
+    /// … and a standard error of the caller's choice.
+    #[track_caller]
+    pub(crate) fn start_with_streams(
+        name: &str,
+        mut command: Command,
+        stdout: Stdio,
+        stderr: Stdio,
+    ) -> Program {
         let mut child = command
             .stdin(Stdio::piped())
             .stdout(stdout)
-            .stderr(Stdio::piped())
+            .stderr(stderr)
             .spawn()
             .unwrap_or_else(|error| panic!("{name} ({command:?}) does not start: {error}"));
         let stdout = match child.stdout.take() {
             Some(pipe) => Lines::read_from(pipe),
-            None => Lines::default(),
+            None => Lines::ended(),
         };
-        let stderr = Lines::read_from(child.stderr.take().expect("it is piped"));
+        let stderr = match child.stderr.take() {
+            Some(pipe) => Lines::read_from(pipe),
+            None => Lines::ended(),
+        };
         Program {
             stdout,
             stderr,

@@ -4,6 +4,8 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
+use socket2::{Domain, Socket, Type};
+
 use super::{DEADLINE, Frame, eventually_some};
 
 /// The key and the answer of RFC 6455, section 1.3.
@@ -41,6 +43,30 @@ impl Raw {
         let stream = TcpStream::connect_timeout(&address, DEADLINE)
             .unwrap_or_else(|error| panic!("no connection to {address}: {error}"));
         Raw::new(stream, Role::Client)
+    }
+
+    /// Connects with a socket of the test's choice: another source address, a small buffer.
+    #[track_caller]
+    pub(crate) fn connect_by(address: SocketAddr, prepare: impl FnOnce(&Socket)) -> Raw {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)
+            .expect("a socket can be made");
+        prepare(&socket);
+        socket
+            .connect_timeout(&address.into(), DEADLINE)
+            .unwrap_or_else(|error| panic!("no connection to {address}: {error}"));
+        Raw::new(socket.into(), Role::Client)
+    }
+
+    /// Connects with a small receive buffer and upgrades: a peer for which little fits into the kernel
+    /// while it does not read. (With the very least buffer the kernel takes seconds for a megabyte.)
+    #[track_caller]
+    pub(crate) fn upgraded_narrow(address: SocketAddr, target: &str) -> Raw {
+        let mut raw = Raw::connect_by(address, |socket| {
+            socket.set_recv_buffer_size(64 << 10).expect("SO_RCVBUF");
+        });
+        raw.send(Raw::request(address, target).as_bytes());
+        raw.expect_upgraded();
+        raw
     }
 
     /// Connects and upgrades with a request that is right in everything.
@@ -89,6 +115,11 @@ impl Raw {
         &self.stream
     }
 
+    /// Whether this side dialed, and so has to mask.
+    pub(crate) fn is_client(&self) -> bool {
+        self.role == Role::Client
+    }
+
     /// The address of this side, as the node sees it.
     pub(crate) fn local_address(&self) -> SocketAddr {
         self.stream.local_addr().expect("a connected socket")
@@ -124,6 +155,33 @@ impl Raw {
             Role::Client => frame.masked().encode(),
             Role::Server => frame.encode(),
         }
+    }
+
+    /// Sends a ping and reads until its pong comes, and returns the frames that came first. Then the
+    /// node has worked through all that was sent; a pong may overtake the echo of what came just
+    /// before it.
+    #[track_caller]
+    pub(crate) fn sync(&mut self) -> Vec<Frame> {
+        const MARK: &[u8] = b"sync";
+        self.send_frame(Frame::ping(MARK));
+        let started = Instant::now();
+        let mut before = Vec::new();
+        loop {
+            let count = before.len();
+            assert!(
+                started.elapsed() < DEADLINE,
+                "no pong within {DEADLINE:?}, but {count} other frames"
+            );
+            match self.read_frame() {
+                frame if frame == Frame::pong(MARK) => return before,
+                frame => before.push(frame),
+            }
+        }
+    }
+
+    /// A second hand on the same connection, to send while this one reads.
+    pub(crate) fn sender(&self) -> TcpStream {
+        self.stream.try_clone().expect("a descriptor is left")
     }
 
     /// Ends the sending direction (FIN); receiving goes on.
@@ -211,8 +269,14 @@ impl Raw {
     /// answered yet: see [`finish_close`](Raw::finish_close).
     #[track_caller]
     pub(crate) fn read_to_close(&mut self) -> (Vec<Frame>, Frame) {
+        let started = Instant::now();
         let mut before = Vec::new();
         loop {
+            let count = before.len();
+            assert!(
+                started.elapsed() < DEADLINE,
+                "no Close within {DEADLINE:?}, but {count} other frames"
+            );
             match self.try_read_frame() {
                 Ok(frame) if frame.opcode == Frame::CLOSE => return (before, frame),
                 Ok(frame) => before.push(frame),
@@ -292,8 +356,19 @@ pub(crate) struct RawListener {
 impl RawListener {
     /// Listens on a free port of 127.0.0.1.
     pub(crate) fn bind() -> RawListener {
-        let listener =
-            TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port of 127.0.0.1");
+        RawListener::bind_to((Ipv4Addr::LOCALHOST, 0).into())
+    }
+
+    /// Listens there.
+    #[track_caller]
+    pub(crate) fn bind_to(address: SocketAddr) -> RawListener {
+        let listener = TcpListener::bind(address)
+            .unwrap_or_else(|error| panic!("cannot listen on {address}: {error}"));
+        RawListener::of(listener)
+    }
+
+    /// Takes a socket that listens already.
+    pub(crate) fn of(listener: TcpListener) -> RawListener {
         listener.set_nonblocking(true).expect("O_NONBLOCK");
         RawListener { listener }
     }
