@@ -102,7 +102,7 @@ impl Plan {
             peers: vec![1000, 8000],
             rounds: 9,
             deliveries: 16_000,
-            pings: 16_000,
+            pings: 40_000,
             stalled_messages: 3000,
             idle: Duration::from_secs(10),
         }
