@@ -1,4 +1,5 @@
-//! A node that has nothing to do sleeps: no wake-ups, no processor time, no thread it does not need.
+//! What a node does not do: wake up, use the processor or hold a thread while there is nothing to do,
+//! or make a system call where one does for many.
 
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -152,4 +153,36 @@ fn used_up_descriptors_do_not_keep_it_busy() {
     pass(WHILE);
     let used = processor_time(&node) - used;
     assert!(used < WHILE / 10, "it was busy for {used:?}");
+}
+
+/// Write calls of the process so far; a single buffer to a socket (`send`) is not among them.
+#[track_caller]
+fn write_calls(node: &Node) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/{}/io", node.id()))
+        .expect("/proc tells about a running process");
+    let count = text
+        .lines()
+        .find_map(|line| line.strip_prefix("syscw: ")?.parse().ok());
+    count.expect("syscw is a number")
+}
+
+#[test]
+fn a_burst_leaves_in_one_piece() {
+    const BURST: usize = 100;
+    let options = [&ASLEEP[..], &["--echo"]].concat();
+    let node = Node::listening(options);
+    let mut peer = Raw::upgraded(node.address(), "/");
+    peer.sync();
+    let before = write_calls(&node);
+    peer.send_frames((0..BURST).map(|n| Frame::text(format!("message {n}"))));
+    for n in 0..BURST {
+        assert_eq!(peer.read_frame(), Frame::text(format!("message {n}")));
+    }
+    node.stdout.wait_for("message 99");
+    let calls = write_calls(&node) - before;
+    // One for the peer and one for standard output, if the burst arrives in one piece.
+    assert!(
+        (1..=10).contains(&calls),
+        "{calls} write calls for {BURST} messages"
+    );
 }

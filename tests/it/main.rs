@@ -22,4 +22,5 @@ mod keepalive;
 mod library;
 mod people;
 mod support;
+mod terminal;
 mod upgrade;

@@ -26,6 +26,7 @@
 )]
 
 pub(crate) mod embedded;
+pub(crate) mod flood;
 pub(crate) mod frame;
 pub(crate) mod lines;
 pub(crate) mod node;
@@ -38,6 +39,7 @@ use std::future::Future;
 use std::time::{Duration, Instant};
 
 pub(crate) use embedded::Embedded;
+pub(crate) use flood::Flood;
 pub(crate) use frame::{Frame, LengthForm};
 pub(crate) use lines::Lines;
 pub(crate) use node::Node;
