@@ -1,0 +1,47 @@
+//! wsmesh as a server under test, through its library.
+
+use wsmesh::config::{Limits, SlowPeer};
+use wsmesh::{Config, Message, Node, Received};
+
+use crate::command::{self, ServerCommand};
+use crate::{Outcome, wire};
+
+/// More connections than any scenario opens, all from one address.
+const CONNECTIONS_MAX: usize = 100_000;
+
+/// Serves until standard input ends.
+pub(crate) fn run(slow_peer: SlowPeer) -> Outcome<()> {
+    let config = Config {
+        binds: vec!["127.0.0.1:0".parse()?],
+        interval: None,
+        slow_peer,
+        limits: Limits {
+            connections_max: CONNECTIONS_MAX,
+            connections_per_address_max: CONNECTIONS_MAX,
+            handshakes_max: CONNECTIONS_MAX,
+            ping_interval: None,
+            ..Limits::default()
+        },
+        ..Config::default()
+    };
+    let node = Node::new(config)?;
+    let handle = node.handle();
+    for address in node.local_addresses() {
+        println!("listening on {address}");
+    }
+    std::thread::spawn(move || {
+        while let Ok(Some(command)) = command::next() {
+            let ServerCommand::Broadcast { count, bytes } = command else {
+                continue;
+            };
+            // Each with memory of its own, as messages of a real application have.
+            let messages = (0..count).map(|_| Message::Text(wire::text(bytes).into()));
+            if let Err(error) = handle.broadcast(messages) {
+                eprintln!("the broadcast was refused: {error}");
+            }
+        }
+        handle.stop();
+    });
+    node.run(&mut |_: &Received<'_>| {})?;
+    Ok(())
+}

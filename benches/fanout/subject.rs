@@ -1,0 +1,274 @@
+//! One server under test with its own generator, both processes of this same program.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::SocketAddr;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::command::{GeneratorCommand, ServerCommand};
+use crate::{Outcome, Role, measure};
+
+/// The core of the servers: one at a time is busy.
+const SERVER_CORE: usize = 0;
+/// The core of the generators.
+const GENERATOR_CORE: usize = 1;
+
+/// Longest silence of a role before the run is given up.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A process is quiet when its CPU time stands still for this long.
+const QUIET: Duration = Duration::from_millis(4);
+
+/// Longest wait for that.
+const QUIET_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Time after which a peer's TCP acknowledges the next segments at once (its retransmission
+/// timeout, 200 ms here). Half of a delivery's cost depends on it, so each sample starts so: it is
+/// also the state in which a periodic broadcast finds its peers.
+const PAUSE: Duration = Duration::from_millis(300);
+
+/// What some work has cost.
+#[derive(Clone, Copy)]
+pub(crate) struct Cost {
+    /// User and system time of the server.
+    pub(crate) cpu: Duration,
+    /// Share of a core that the generator used from the command to the last byte received.
+    pub(crate) generator_share: f64,
+}
+
+pub(crate) struct Subject {
+    /// First, so that it is gone before its server hangs up on it.
+    generator: Process,
+    server: Process,
+    address: SocketAddr,
+    last_sent: Instant,
+}
+
+impl Subject {
+    pub(crate) fn start(role: Role) -> Outcome<Self> {
+        let mut server = Process::start(role, SERVER_CORE)?;
+        let mut generator = Process::start(Role::Generator, GENERATOR_CORE)?;
+        let line = server.hear()?;
+        let address = line
+            .strip_prefix("listening on ")
+            .and_then(|address| address.parse().ok());
+        let address = address.ok_or_else(|| format!("the server says `{line}`"))?;
+        generator.hear_word("ready")?;
+        Ok(Self {
+            server,
+            generator,
+            address,
+            last_sent: Instant::now(),
+        })
+    }
+
+    /// Opens `count` peers more.
+    pub(crate) fn connect(&mut self, count: usize) -> Outcome<Cost> {
+        self.costs(|subject| {
+            let server = subject.address;
+            subject
+                .generator
+                .ask(&GeneratorCommand::Connect { server, count }, "done")
+        })
+    }
+
+    /// Resets all connections and waits until the server has got over it.
+    pub(crate) fn drop_peers(&mut self) -> Outcome<()> {
+        self.generator.ask(&GeneratorCommand::Drop, "done")?;
+        self.wait_until_quiet()
+    }
+
+    /// Opens one peer that never reads.
+    pub(crate) fn stall(&mut self, buffer_bytes: usize) -> Outcome<()> {
+        let server = self.address;
+        self.generator.ask(
+            &GeneratorCommand::Stall {
+                server,
+                buffer_bytes,
+            },
+            "done",
+        )
+    }
+
+    /// Lets the server send to all after a pause, `times` times, and waits each time until every
+    /// peer has received every message, whole and as it was sent.
+    pub(crate) fn send(&mut self, times: usize, command: ServerCommand) -> Outcome<Cost> {
+        let pause = PAUSE.saturating_sub(self.last_sent.elapsed());
+        if !pause.is_zero() {
+            thread::sleep(pause);
+        }
+        self.send_on(times, command)
+    }
+
+    /// The same without the pause.
+    pub(crate) fn send_on(&mut self, times: usize, command: ServerCommand) -> Outcome<Cost> {
+        let (ServerCommand::Broadcast { count, bytes } | ServerCommand::Coalesce { count, bytes }) =
+            command;
+        let cost = self.costs(|subject| {
+            for _ in 0..times {
+                subject
+                    .generator
+                    .ask(&GeneratorCommand::Expect { count, bytes }, "ready")?;
+                subject.server.tell(&command)?;
+                subject.generator.hear_word("done")?;
+            }
+            Ok(())
+        });
+        self.last_sent = Instant::now();
+        cost
+    }
+
+    /// Lets every peer send a ping and get its answer, `rounds` times.
+    pub(crate) fn ping(&mut self, rounds: usize) -> Outcome<Cost> {
+        self.costs(|subject| {
+            subject
+                .generator
+                .ask(&GeneratorCommand::Ping { rounds }, "done")
+        })
+    }
+
+    pub(crate) fn anonymous_bytes(&self) -> Outcome<u64> {
+        measure::anonymous_bytes(self.server.id())
+    }
+
+    /// CPU time and number of wake-ups of the server while nothing happens.
+    pub(crate) fn idle(&self, duration: Duration) -> Outcome<(Duration, u64)> {
+        self.wait_until_quiet()?;
+        let id = self.server.id();
+        let before = (measure::cpu(id)?, measure::sleeps(id)?);
+        thread::sleep(duration);
+        Ok((
+            measure::cpu(id)? - before.0,
+            measure::sleeps(id)? - before.1,
+        ))
+    }
+
+    fn costs(&mut self, work: impl FnOnce(&mut Self) -> Outcome<()>) -> Outcome<Cost> {
+        self.wait_until_quiet()?;
+        let (server, generator) = (self.server.id(), self.generator.id());
+        let before = (measure::cpu(server)?, measure::cpu(generator)?);
+        let started = Instant::now();
+        work(self)?;
+        let elapsed = started.elapsed();
+        let generator_cpu = measure::cpu(generator)? - before.1;
+        self.wait_until_quiet()?;
+        Ok(Cost {
+            cpu: measure::cpu(server)? - before.0,
+            generator_share: generator_cpu.as_secs_f64() / elapsed.as_secs_f64(),
+        })
+    }
+
+    fn wait_until_quiet(&self) -> Outcome<()> {
+        self.server.wait_until_quiet()?;
+        self.generator.wait_until_quiet()
+    }
+}
+
+impl Drop for Subject {
+    /// Resets the connections: thousands that wait for their last segments would slow the servers
+    /// after this one down. A generator that has failed cannot; its own end has to do.
+    fn drop(&mut self) {
+        let _ = self.generator.ask(&GeneratorCommand::Drop, "done");
+    }
+}
+
+/// A child of the driver that takes and answers in lines. It leaves when its standard input ends,
+/// so nothing stays behind when the driver is killed.
+struct Process {
+    role: Role,
+    child: Child,
+    stdin: ChildStdin,
+    lines: Receiver<String>,
+}
+
+impl Process {
+    fn start(role: Role, core: usize) -> Outcome<Self> {
+        let program = std::env::current_exe()?;
+        // The command, not a system call: there is no safe one in std, and this keeps the id.
+        let mut command = Command::new("taskset");
+        command
+            .arg("-c")
+            .arg(core.to_string())
+            .arg(program)
+            .arg("--role")
+            .arg(role.name());
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(|error| format!("cannot start `taskset` (of util-linux): {error}"))?;
+        let stdin = child.stdin.take().expect("it is piped");
+        let stdout = BufReader::new(child.stdout.take().expect("it is piped"));
+        let (sender, lines) = mpsc::channel();
+        thread::spawn(move || {
+            for line in stdout.lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        Ok(Self {
+            role,
+            child,
+            stdin,
+            lines,
+        })
+    }
+
+    fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    fn tell(&mut self, command: &impl std::fmt::Display) -> Outcome<()> {
+        Ok(writeln!(self.stdin, "{command}")?)
+    }
+
+    fn ask(&mut self, command: &impl std::fmt::Display, answer: &str) -> Outcome<()> {
+        self.tell(command)?;
+        self.hear_word(answer)
+    }
+
+    fn hear(&mut self) -> Outcome<String> {
+        let role = self.role.name();
+        match self.lines.recv_timeout(ANSWER_TIMEOUT) {
+            Ok(line) => Ok(line),
+            Err(mpsc::RecvTimeoutError::Timeout) => Err(format!("{role} is silent").into()),
+            Err(mpsc::RecvTimeoutError::Disconnected) => Err(format!("{role} has gone").into()),
+        }
+    }
+
+    fn hear_word(&mut self, word: &str) -> Outcome<()> {
+        let line = self.hear()?;
+        if line == word {
+            Ok(())
+        } else {
+            Err(format!("`{line}` instead of `{word}`").into())
+        }
+    }
+
+    fn wait_until_quiet(&self) -> Outcome<()> {
+        let deadline = Instant::now() + QUIET_TIMEOUT;
+        let mut before = measure::cpu(self.id())?;
+        loop {
+            thread::sleep(QUIET);
+            let now = measure::cpu(self.id())?;
+            if now == before {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                return Err(format!("{} does not come to rest", self.role.name()).into());
+            }
+            before = now;
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have gone by itself; either way it is gone afterwards.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
