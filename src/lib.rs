@@ -9,7 +9,7 @@
 //! let config = Config { binds: vec!["localhost:8080".parse()?], ..Config::default() };
 //! let node = Node::new(config)?;
 //! let handle = node.handle(); // stops the node, broadcasts, reads counters; from any thread
-//! handle.broadcast([Message::text("hello")])?;
+//! std::thread::spawn(move || handle.broadcast([Message::text("hello")]));
 //! node.run(&mut |received: &Received<'_>| {
 //!     println!("{} sent {} bytes", received.from, received.message.len());
 //! })?;
@@ -46,7 +46,7 @@
 //! | [`config`] | core | what a node is told; every bound, default and unit ([`config::limits`]) |
 //! | `message`, `counters`, `printable` | core | messages; what is counted; making a peer's text safe to show |
 //! | `net` | shell | connections: from sockets to whole messages and back; knows nothing of their meaning |
-//! | `net::{upgrade, session, outbox, dialer, admission, backoff, keepalive, timer}` | pure | the decisions: no socket and no clock, time and randomness are arguments |
+//! | `net::{upgrade, session, outbox, dialer, admission, backoff, keepalive, timer}` | pure | the decisions: no socket and no clock; of randomness only keys and masks, which must not be guessed |
 //! | `net::{transport, socket, listener, resolver}` | shell | the system calls |
 //! | `net::{network, inbound, outbound, connection}` | shell | what ties the two together |
 //! | `node` | shell | the loop; the only place that sees connections and what messages mean |
@@ -61,8 +61,12 @@
 //!   end of a turn. A stale event matches nothing.
 //! - What waits for a peer in user space is in its outbox, all of it, and counted. Tungstenite works on
 //!   a stream that queues every write at once, so its own buffer is always empty.
-//! - A peer is not read while its outbox is above the high-water mark: what a peer makes us answer is
-//!   bounded by what it takes.
+//! - A peer is not read while it leaves more of our answers (pongs, echoes) waiting than the high-water
+//!   mark: what a peer makes us answer is bounded by what it takes.
+//! - A peer is slow only when its socket takes no more: before a message overflows, the outbox is
+//!   flushed.
+//! - What was received is worked through message by message; what the node answers to one is queued
+//!   before the next is looked at.
 //! - After the decision to close nothing but the Close is queued: no peer sees a silent gap.
 //! - Every connection has a deadline, but for an open one when pings are off.
 //! - Nothing that a peer sends ends the process, and every bound has an answer: a close code, an HTTP
@@ -80,4 +84,4 @@ pub use counters::Counters;
 pub use message::Message;
 pub use net::{CloseReason, PeerName};
 pub use node::{BroadcastError, Handle, Node, Output, Received, RunError, StartError};
-pub use printable::Printable;
+pub use printable::{Excerpt, Printable};

@@ -34,6 +34,25 @@ impl Display for Printable<'_> {
     }
 }
 
+/// Displays the beginning of a text that a peer chose, as [`Printable`]: enough to recognize it, and no
+/// more, because a peer can make us show it again and again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Excerpt<'a>(pub &'a str);
+
+impl Excerpt<'_> {
+    /// Characters that are shown before the rest is left out.
+    pub const CHARS_MAX: usize = 100;
+}
+
+impl Display for Excerpt<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.char_indices().nth(Self::CHARS_MAX) {
+            None => Printable(self.0).fmt(f),
+            Some((end, _)) => write!(f, "{}…", Printable(&self.0[..end])),
+        }
+    }
+}
+
 /// Whether a character could forge a line, steer a terminal or change the reading order.
 fn is_unsafe(c: char) -> bool {
     c.is_control()
@@ -81,6 +100,14 @@ mod tests {
         ] {
             assert_eq!(printable(text), expected);
         }
+    }
+
+    #[test]
+    fn an_excerpt_is_cut_between_characters_and_says_so() {
+        let short = "ü".repeat(Excerpt::CHARS_MAX);
+        assert_eq!(Excerpt(&short).to_string(), short);
+        let long = short.clone() + "\n";
+        assert_eq!(Excerpt(&long).to_string(), short + "…");
     }
 
     proptest! {

@@ -30,10 +30,10 @@ pub const RESET_AFTER: Duration = Duration::from_secs(30);
 
 /// Connections beyond the admission limits that are kept until they have read why. Further ones get
 /// the same answer but are dropped at once, so that a reset may overtake it.
-pub const REFUSALS_MAX: usize = 1024;
+pub const REFUSALS_MAX: usize = 256;
 
-/// Time a connection that has had its last word is read and discarded, so that the kernel does
-/// not take that word back with a reset.
+/// Time a connection that was answered in HTTP is read and discarded, so that the kernel does not take
+/// the answer back with a reset. After a Close it is [`Limits::close_timeout`].
 pub const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Addresses of one name that are tried per dial; further ones are ignored.
@@ -77,12 +77,20 @@ pub const MESSAGE_BYTES_CEILING: usize = 1 << 30;
 /// Time that sent bytes may stay unacknowledged where pings are off.
 pub const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(60);
 
-/// Bytes waiting for a peer above which it is not read from, so that what it makes us answer stays
-/// bounded too. The answers to one turn's bytes and one largest message still fit above it, because
-/// an outbox holds two.
+/// Connections of one address that may be upgrading at the same time: half of all, so that one
+/// address cannot keep the others out.
+pub const fn handshakes_per_address_max(handshakes_max: usize) -> usize {
+    handshakes_max.div_ceil(2)
+}
+
+/// Bytes of answers waiting for a peer (pongs, echoes) above which it is not read from, so that what it
+/// makes us answer stays bounded too. What one more read makes us answer comes on top.
 pub const fn high_water_bytes(outbox_bytes_max: usize) -> usize {
     outbox_bytes_max / 4
 }
+
+/// The least outbox that may be configured: a small message with all that it costs.
+pub const OUTBOX_BYTES_FLOOR: usize = 4 * 1024;
 
 const _: () = {
     let defaults = Limits::DEFAULT;
@@ -122,8 +130,8 @@ pub struct Limits {
     /// Connections accepted from one remote address. Default 4096
     /// (`--max-connections-per-address`). Further ones hear 429. Clients behind one NAT share it.
     pub connections_per_address_max: usize,
-    /// Accepted connections that have not upgraded yet. Default 2048 (`--max-handshakes`).
-    /// Further ones hear 503. Keeps peers that connect and say nothing from filling the node.
+    /// Accepted connections that have not upgraded yet. Default 4096 (`--max-handshakes`).
+    /// Further ones hear 503, and beyond half of it from one address 429. Keeps peers that connect and say nothing from filling the node.
     pub handshakes_max: usize,
     /// Time from accept, or from the start of a dial, until the upgrade is done; absolute, so
     /// that a head sent byte by byte does not stretch it. Default 10 s (`--handshake-timeout`).
@@ -142,8 +150,8 @@ pub struct Limits {
     /// memory for every peer that does not read.
     pub outbox_bytes_max: usize,
     /// A peer that sent nothing for this long is pinged, and dropped after twice this time
-    /// without a byte. Default 30 s, `None` (`off`) never pings and never drops
-    /// (`--ping-interval`).
+    /// without a byte. Default 30 s, `None` (`off`) never pings; then only bytes that stay unacknowledged for
+    /// [`UNACKNOWLEDGED_MAX`] end a connection (`--ping-interval`).
     pub ping_interval: Option<Duration>,
     /// Time a peer has to answer a Close before its connection is dropped. Default 5 s
     /// (`--close-timeout`).
@@ -174,7 +182,7 @@ impl Limits {
     pub const DEFAULT: Limits = Limits {
         connections_max: 16384,
         connections_per_address_max: 4096,
-        handshakes_max: 2048,
+        handshakes_max: 4096,
         handshake_timeout: Duration::from_secs(10),
         head_bytes_max: 8 * 1024,
         message_bytes_max: 1024 * 1024,

@@ -136,6 +136,12 @@ impl Limits {
                 1,
                 limits::MESSAGE_BYTES_CEILING,
             ),
+            (
+                "--outbox",
+                self.outbox_bytes_max,
+                limits::OUTBOX_BYTES_FLOOR,
+                usize::MAX,
+            ),
         ] {
             if !(least..=most).contains(&value) {
                 return Err(ConfigError::Size {

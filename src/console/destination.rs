@@ -61,8 +61,9 @@ impl Destination {
     /// Writes a part of `bytes`, as much as goes at once.
     pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self.kind {
-            Kind::Socket => socket2::SockRef::from(&self.file)
-                .send_with_flags(bytes, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL),
+            Kind::Socket => {
+                socket2::SockRef::from(&self.file).send_with_flags(bytes, libc::MSG_DONTWAIT)
+            }
             Kind::NonBlocking | Kind::Plain => self.file.write(bytes),
         }
     }

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, RawFd};
 
 use log::{info, warn};
 use wsmesh::config::limits::OUTPUT_BUFFER_BYTES;
-use wsmesh::{Message, Output, PeerName, Printable, Received};
+use wsmesh::{Excerpt, Message, Output, PeerName, Printable, Received};
 
 use super::backlog::{Backlog, Flushed};
 use super::destination::Destination;
@@ -110,7 +110,7 @@ impl Output for StdoutOutput {
 fn write_line(line: &mut Vec<u8>, received: &Received<'_>) -> io::Result<()> {
     write!(line, "{}", received.from)?;
     if matches!(received.from, PeerName::Accepted(_)) && received.path != "/" {
-        write!(line, "{}", Printable(received.path))?;
+        write!(line, "{}", Excerpt(received.path))?;
     }
     match received.message {
         Message::Text(text) => writeln!(line, " {}", Printable(text.as_str())),

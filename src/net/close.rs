@@ -28,6 +28,8 @@ pub enum CloseReason {
     Slow(usize),
     /// The peer went away without a Close.
     Vanished,
+    /// The other side is this very node.
+    Itself,
     /// The connection failed.
     Failed(String),
 }
@@ -42,7 +44,7 @@ impl CloseReason {
             Self::Silent(_) => CloseCode::Policy,
             Self::TooBig(_) => CloseCode::Size,
             Self::Slow(_) => CloseCode::Again,
-            Self::ByPeer(..) | Self::Vanished | Self::Failed(_) => return None,
+            Self::ByPeer(..) | Self::Vanished | Self::Itself | Self::Failed(_) => return None,
         };
         let mut reason = self.to_string();
         while reason.len() > REASON_BYTES_MAX {
@@ -69,6 +71,7 @@ impl fmt::Display for CloseReason {
             Self::TooBig(max) => write!(f, "message is larger than {max} bytes"),
             Self::Slow(pending) => write!(f, "reads too slowly: {pending} bytes waiting"),
             Self::Vanished => write!(f, "connection ended without a Close"),
+            Self::Itself => write!(f, "leads to this node itself"),
             Self::Failed(error) => write!(f, "connection failed: {error}"),
         }
     }

@@ -6,6 +6,7 @@
 
 use std::{
     collections::VecDeque,
+    mem,
     net::{IpAddr, SocketAddr},
     time::{Duration, Instant},
 };
@@ -44,12 +45,15 @@ enum Progress {
 #[derive(Debug, Default)]
 struct Race {
     addresses: VecDeque<SocketAddr>,
-    attempts: Vec<Token>,
-    /// An address has been handed out, and its connection is not reported yet.
+    attempts: Vec<(Token, SocketAddr)>,
+    /// When the next address is tried.
     next_at: Option<Instant>,
-    /// One attempt has connected; the others wait for how its upgrade goes.
+    /// One attempt has connected; the other addresses wait for how its upgrade goes.
     is_upgrading: bool,
+    /// Why the last attempt failed.
     failure: String,
+    /// One of the addresses has led to this node itself.
+    is_itself: bool,
 }
 
 #[derive(Debug)]
@@ -73,6 +77,8 @@ pub(crate) enum Outcome {
         /// It is another failure than the one before: worth to be told.
         is_new: bool,
     },
+    /// The URL leads to this node, and to nobody else that can be reached. It is left alone from now on.
+    Itself,
 }
 
 #[derive(Debug)]
@@ -134,36 +140,45 @@ impl Dialer {
         now: Instant,
         rng: &mut impl Rng,
     ) -> Outcome {
+        if self.is_stopped {
+            return Outcome::GoesOn;
+        }
         let peer = &mut self.peers[peer];
         let (addresses, failure) = match addresses {
-            Ok(addresses) => (interleaved(addresses), "its name has no address".to_owned()),
-            Err(error) => (VecDeque::new(), error),
+            Ok(addresses) => (addresses, "its name has no address".to_owned()),
+            Err(error) => (Vec::new(), error),
         };
-        let race = Race {
-            addresses,
+        peer.progress = Progress::Trying(Race {
+            addresses: interleaved(addresses),
             failure,
             next_at: Some(now),
             ..Race::default()
-        };
-        peer.progress = Progress::Trying(race);
-        peer.fail_if_lost(now, rng)
+        });
+        peer.settle(now, rng)
     }
 
     /// The connection for an address that was handed out is under way.
-    pub(crate) fn on_attempt(&mut self, peer: usize, token: Token) {
+    pub(crate) fn on_attempt(&mut self, peer: usize, token: Token, address: SocketAddr) {
         if let Progress::Trying(race) = &mut self.peers[peer].progress {
-            race.attempts.push(token);
+            race.attempts.push((token, address));
         }
     }
 
-    /// TCP is connected. Returns the other attempts, which are no longer needed.
+    /// TCP is connected. Returns the other attempts, to be ended; their addresses are tried again if
+    /// the upgrade fails.
     pub(crate) fn on_connected(&mut self, peer: usize, token: Token) -> Vec<Token> {
         let Progress::Trying(race) = &mut self.peers[peer].progress else {
             return Vec::new();
         };
         race.is_upgrading = true;
-        let mut others = std::mem::replace(&mut race.attempts, vec![token]);
-        others.retain(|other| *other != token);
+        let mut others = Vec::new();
+        race.attempts.retain(|(attempt, address)| {
+            if *attempt != token {
+                others.push(*attempt);
+                race.addresses.push_front(*address);
+            }
+            *attempt == token
+        });
         others
     }
 
@@ -174,18 +189,13 @@ impl Dialer {
         peer.reported = None;
     }
 
-    /// The URL leads to this node. Returns whether that is news.
-    pub(crate) fn on_itself(&mut self, peer: usize) -> bool {
-        let before = std::mem::replace(&mut self.peers[peer].progress, Progress::Itself);
-        !matches!(before, Progress::Itself)
-    }
-
-    /// A connection that was not opened has ended, or could not even be started (`None`).
+    /// A connection that was not opened has ended, or could not even be started (no token). Why is
+    /// `None` if it led to this node itself.
     pub(crate) fn on_attempt_failed(
         &mut self,
         peer: usize,
         token: Option<Token>,
-        failure: String,
+        failure: Option<String>,
         now: Instant,
         rng: &mut impl Rng,
     ) -> Outcome {
@@ -197,17 +207,23 @@ impl Dialer {
             return Outcome::GoesOn;
         };
         if let Some(token) = token {
-            let attempts = race.attempts.len();
-            race.attempts.retain(|attempt| *attempt != token);
-            if race.attempts.len() == attempts {
+            let Some(index) = race
+                .attempts
+                .iter()
+                .position(|(attempt, _)| *attempt == token)
+            else {
                 // It was given up for a faster one.
                 return Outcome::GoesOn;
-            }
+            };
+            race.attempts.swap_remove(index);
         }
-        race.failure = failure;
+        match failure {
+            Some(failure) => race.failure = failure,
+            None => race.is_itself = true,
+        }
         race.is_upgrading = false;
         race.next_at = Some(now);
-        peer.fail_if_lost(now, rng)
+        peer.settle(now, rng)
     }
 
     /// A connection that was open has ended.
@@ -257,14 +273,19 @@ impl Peer {
             .map(|address| Action::Connect(index, address))
     }
 
-    fn fail_if_lost(&mut self, now: Instant, rng: &mut impl Rng) -> Outcome {
+    /// Sees whether the race is over.
+    fn settle(&mut self, now: Instant, rng: &mut impl Rng) -> Outcome {
         let Progress::Trying(race) = &mut self.progress else {
             return Outcome::GoesOn;
         };
         if !race.attempts.is_empty() || !race.addresses.is_empty() {
             return Outcome::GoesOn;
         }
-        let failure = std::mem::take(&mut race.failure);
+        if race.is_itself {
+            self.progress = Progress::Itself;
+            return Outcome::Itself;
+        }
+        let failure = mem::take(&mut race.failure);
         let is_new = self.reported.as_ref() != Some(&failure);
         self.reported = Some(failure.clone());
         Outcome::Failed {
@@ -312,6 +333,8 @@ mod tests {
         now: Instant,
         rng: StdRng,
         generation: Generation,
+        /// The address handed out last.
+        last: SocketAddr,
     }
 
     impl Test {
@@ -322,6 +345,7 @@ mod tests {
                 now: Instant::now(),
                 rng: StdRng::seed_from_u64(7),
                 generation: Generation::FIRST,
+                last: SocketAddr::from(([0, 0, 0, 0], 0)),
             }
         }
 
@@ -330,7 +354,13 @@ mod tests {
         }
 
         fn actions(&mut self) -> Vec<Action> {
-            std::iter::from_fn(|| self.dialer.poll(self.now)).collect()
+            let actions: Vec<_> = std::iter::from_fn(|| self.dialer.poll(self.now)).collect();
+            for action in &actions {
+                if let Action::Connect(_, address) = action {
+                    self.last = *address;
+                }
+            }
+            actions
         }
 
         fn resolve(&mut self, addresses: &[&str]) -> Outcome {
@@ -345,14 +375,20 @@ mod tests {
         fn attempt(&mut self) -> Token {
             self.generation = self.generation.next();
             let token = Token::new(0, self.generation);
-            self.dialer.on_attempt(0, token);
+            self.dialer.on_attempt(0, token, self.last);
             token
         }
 
         fn fail(&mut self, token: Token) -> Outcome {
-            let failure = "refused".to_owned();
+            let failure = Some("refused".to_owned());
             self.dialer
                 .on_attempt_failed(0, Some(token), failure, self.now, &mut self.rng)
+        }
+
+        fn meet_itself(&mut self, token: Token) -> Outcome {
+            let (now, rng) = (self.now, &mut self.rng);
+            self.dialer
+                .on_attempt_failed(0, Some(token), None, now, rng)
         }
 
         /// Waits as long as the dialer says, then returns what it wants.
@@ -444,6 +480,12 @@ mod tests {
         test.pass(ATTEMPT_DELAY);
         assert_eq!(test.actions(), [], "the upgrade is awaited");
         assert_eq!(test.fail(second), Outcome::GoesOn);
+        assert_eq!(
+            test.actions(),
+            [connect("[::1]:1")],
+            "it may only have been slow"
+        );
+        test.pass(ATTEMPT_DELAY);
         assert_eq!(test.actions(), [connect("127.0.0.2:1")]);
     }
 
@@ -492,9 +534,21 @@ mod tests {
         test.actions();
         let token = test.attempt();
         test.dialer.on_connected(0, token);
-        assert!(test.dialer.on_itself(0));
-        assert_eq!(test.fail(token), Outcome::GoesOn);
+        assert_eq!(test.meet_itself(token), Outcome::Itself);
         assert_eq!(test.dialer.next_deadline(test.now), None);
+    }
+
+    #[test]
+    fn the_other_addresses_of_a_name_that_includes_oneself_are_tried() {
+        let mut test = Test::new(&["ws://name:1"]);
+        test.actions();
+        test.resolve(&["127.0.0.1:1", "127.0.0.2:1"]);
+        test.actions();
+        let token = test.attempt();
+        assert_eq!(test.meet_itself(token), Outcome::GoesOn);
+        assert_eq!(test.actions(), [connect("127.0.0.2:1")]);
+        let token = test.attempt();
+        assert_eq!(test.fail(token), Outcome::Itself);
     }
 
     #[test]

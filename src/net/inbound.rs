@@ -5,18 +5,14 @@ use std::{io::Write as _, net::SocketAddr, time::Instant};
 use mio::net::TcpStream;
 
 use super::{
-    admission::Denial,
-    connection::Connection,
-    listener::{Accepted, Listeners},
-    network::Network,
-    socket,
+    admission::Denial, connection::Connection, listener::Accepted, network::Network, socket,
 };
-use crate::config::limits::REFUSALS_MAX;
+use crate::config::limits::{ACCEPTS_PER_TURN, REFUSALS_MAX};
 
 impl Network {
     /// Accepts a portion of what is waiting.
     pub(crate) fn accept(&mut self, now: Instant) {
-        for _ in 0..Listeners::PER_TURN {
+        for _ in 0..ACCEPTS_PER_TURN {
             match self.listeners.accept(now) {
                 Accepted::Connection(stream, remote) => {
                     self.shared.counters.accepted += 1;
@@ -46,7 +42,7 @@ impl Network {
 
     fn admit(&mut self, stream: TcpStream, remote: SocketAddr, now: Instant) {
         let was_full = self.admission.is_full();
-        if let Err(denial) = self.admission.admit(remote.ip(), self.handshaking) {
+        if let Err(denial) = self.admission.admit(remote.ip()) {
             return self.refuse(denial, stream, remote, now);
         }
         if !was_full && self.admission.is_full() {

@@ -8,8 +8,6 @@ use std::{
 
 use mio::net::{TcpListener, TcpStream};
 
-use crate::config::limits::ACCEPTS_PER_TURN;
-
 /// A node that lives at the edge of its descriptors says so only so often.
 const TELL_INTERVAL: Duration = Duration::from_secs(60);
 /// When accepting is tried again if nothing has given a descriptor back meanwhile.
@@ -43,7 +41,7 @@ pub(crate) enum Accepted {
     Nothing,
     /// A connection was gone before it was accepted.
     Lost(io::Error),
-    /// Descriptors or memory are used up; the flag says whether it is time to tell.
+    /// No more can be accepted for now; the flag says whether it is time to tell.
     Exhausted(io::Error, bool),
 }
 
@@ -91,9 +89,6 @@ impl Listeners {
         self.listeners.clear();
     }
 
-    /// How many attempts to make in one turn.
-    pub(crate) const PER_TURN: usize = ACCEPTS_PER_TURN;
-
     pub(crate) fn accept(&mut self, now: Instant) -> Accepted {
         if self.paused_until.is_some_and(|until| until > now) {
             return Accepted::Nothing;
@@ -114,7 +109,8 @@ impl Listeners {
                     listener.is_ready = false;
                     self.paused_until = None;
                 }
-                Err(error) if is_exhaustion(&error) => {
+                Err(error) if is_loss(&error) => return Accepted::Lost(error),
+                Err(error) => {
                     self.paused_until = Some(now + PAUSE);
                     let is_news = self
                         .told_at
@@ -124,7 +120,6 @@ impl Listeners {
                     }
                     return Accepted::Exhausted(error, is_news);
                 }
-                Err(error) => return Accepted::Lost(error),
             }
         }
         Accepted::Nothing
@@ -135,9 +130,12 @@ impl Listeners {
     }
 }
 
-/// Whether accept(2) failed because the process or the system has no more to give.
-fn is_exhaustion(error: &io::Error) -> bool {
-    [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM]
-        .map(Some)
-        .contains(&error.raw_os_error())
+/// Whether accept(2) failed because of the one connection. Everything else will last: descriptors or
+/// memory are used up, or the system does not let us.
+fn is_loss(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionReset | Interrupted
+    )
 }

@@ -10,9 +10,10 @@ use slab::Slab;
 use super::{
     CloseReason, Event, Outgoing, PeerName, Source, Token,
     admission::Admission,
-    connection::{Connection, Notice, Side, Turn},
+    connection::{Connection, Notice, Portion, Side, Turn},
     dialer::Dialer,
     listener::Listeners,
+    outbox::Purpose,
     resolver::Resolver,
     timer::Deadlines,
     token::Generation,
@@ -21,6 +22,7 @@ use super::{
 use crate::{
     config::{Config, Limits, SlowPeer, limits},
     counters::Counters,
+    message::Message,
 };
 
 /// What all connections need during a turn, kept apart from the connections themselves.
@@ -54,6 +56,21 @@ pub(super) struct Agenda {
     ended: Vec<Token>,
 }
 
+/// What a connection was before something happened to it.
+struct Before {
+    was_ended: bool,
+    was_handshaking: bool,
+}
+
+impl Before {
+    fn of(connection: &Connection) -> Self {
+        Self {
+            was_ended: connection.is_ended(),
+            was_handshaking: connection.is_handshaking(),
+        }
+    }
+}
+
 impl Agenda {
     /// Notes what a connection wants after something happened to it.
     fn note(&mut self, connection: &mut Connection, was_ended: bool, limits: &Limits) {
@@ -63,13 +80,22 @@ impl Agenda {
             }
             return;
         }
-        if connection.wants_to_write() && !mem::replace(&mut connection.is_dirty, true) {
+        if connection.wants_to_write() && !mem::replace(&mut connection.is_noted_to_flush, true) {
             self.to_flush.push(connection.token());
         }
-        if connection.wants_to_read(limits) && !mem::replace(&mut connection.is_ready, true) {
+        if connection.wants_to_read(limits) && !mem::replace(&mut connection.is_noted_to_read, true)
+        {
             self.to_read.push_back(connection.token());
         }
     }
+}
+
+/// Bytes of the shared buffer that are not worked through yet, and whose they are.
+#[derive(Debug)]
+pub(super) struct Unread {
+    token: Token,
+    from: usize,
+    portion: Portion,
 }
 
 /// All connections of a node, accepted and dialed.
@@ -82,10 +108,15 @@ pub(crate) struct Network {
     pub(super) agenda: Agenda,
     /// What is received goes through here, one connection after the other.
     pub(super) buffer: Box<[u8]>,
+    pub(super) unread: Option<Unread>,
+    /// Connections that may still be read in this turn, and bytes that may still be received.
+    pub(super) reads_left: usize,
+    pub(super) budget: usize,
+    /// What the node is still to be told.
+    pub(super) events: VecDeque<Event>,
     pub(super) listeners: Listeners,
     pub(super) admission: Admission,
     pub(super) refusals: usize,
-    pub(super) handshaking: usize,
     pub(super) dialer: Dialer,
     pub(super) resolver: Resolver,
     pub(super) rng: SmallRng,
@@ -100,14 +131,13 @@ impl Network {
             generation: Generation::FIRST,
             agenda: Agenda::default(),
             buffer: vec![0; limits::READ_BUFFER_BYTES].into(),
+            unread: None,
+            reads_left: 0,
+            budget: 0,
+            events: VecDeque::new(),
             listeners: Listeners::default(),
-            admission: Admission::new(
-                limits.connections_max,
-                limits.connections_per_address_max,
-                limits.handshakes_max,
-            ),
+            admission: Admission::new(&limits),
             refusals: 0,
-            handshaking: 0,
             dialer: Dialer::new(&config.peers, &limits),
             resolver: Resolver::new(waker),
             rng: SmallRng::from_rng(&mut rand::rng()),
@@ -176,75 +206,114 @@ impl Network {
         self.listeners.on_ready(index);
     }
 
+    /// Begins to read what is noted by now: each connection once, or one with much to say would keep
+    /// the others waiting. The rest has its turn in the next one.
+    pub(crate) fn begin_reading(&mut self) {
+        self.reads_left = self.agenda.to_read.len();
+        self.budget = limits::READ_BYTES_PER_TURN;
+    }
+
     /// The poll says that the socket of a connection is ready.
     pub(crate) fn on_connection_ready(
         &mut self,
         token: Token,
         event: &mio::event::Event,
         now: Instant,
-        events: &mut Vec<Event>,
     ) {
         let is_end = event.is_read_closed() || event.is_error();
         let (is_readable, is_writable) = (event.is_readable(), event.is_writable());
-        self.with(token, now, events, |connection, _, turn, tell| {
-            if is_writable || is_end {
-                connection.on_writable(turn, tell);
-            }
+        self.with(token, now, |connection, _, turn| {
             if is_readable || is_end {
                 connection.on_readable(is_end);
             }
-        });
-    }
-
-    /// How many connections wait to be read.
-    pub(crate) fn ready_count(&self) -> usize {
-        self.agenda.to_read.len()
-    }
-
-    /// Receives once from the connection that has waited longest. Returns how many bytes came.
-    pub(crate) fn read_next(&mut self, now: Instant, events: &mut Vec<Event>) -> usize {
-        let Some(token) = self.agenda.to_read.pop_front() else {
-            return 0;
-        };
-        let mut received = 0;
-        self.with(token, now, events, |connection, buffer, turn, tell| {
-            connection.is_ready = false;
-            if connection.wants_to_read(turn.limits) {
-                received = connection.read(buffer, turn, tell);
+            if is_writable || is_end {
+                return connection.on_writable(turn);
             }
+            None
         });
-        received
+    }
+
+    /// Something that the node is to be told; call until there is nothing left.
+    pub(crate) fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// Goes on reading, as far as the next event. Returns whether there is more to do in this turn.
+    pub(crate) fn read(&mut self, now: Instant) -> bool {
+        if let Some(unread) = self.unread.take() {
+            self.work(unread, now);
+            return true;
+        }
+        if self.reads_left == 0 || self.budget == 0 {
+            return false;
+        }
+        self.reads_left -= 1;
+        let Some(token) = self.agenda.to_read.pop_front() else {
+            return false;
+        };
+        let mut received = None;
+        self.with(token, now, |connection, buffer, turn| {
+            connection.is_noted_to_read = false;
+            if connection.wants_to_read(turn.limits) {
+                received = connection.receive(buffer, turn);
+            }
+            None
+        });
+        if let Some(portion) = received {
+            self.budget = self.budget.saturating_sub(portion.len);
+            let from = 0;
+            self.unread = Some(Unread {
+                token,
+                from,
+                portion,
+            });
+        }
+        true
+    }
+
+    /// Works through received bytes up to the next event, which the node should answer before the rest.
+    fn work(&mut self, mut unread: Unread, now: Instant) {
+        let Portion { len, is_end } = unread.portion;
+        let mut has_told = false;
+        self.with(unread.token, now, |connection, buffer, turn| {
+            let mut bytes = &buffer[unread.from..len];
+            let notice = connection.work(&mut bytes, is_end, turn);
+            unread.from = len - bytes.len();
+            has_told = notice.is_some();
+            notice
+        });
+        if has_told {
+            self.unread = Some(unread);
+        }
     }
 
     /// Does what is due: deadlines of connections, and dialing.
-    pub(crate) fn expire(&mut self, now: Instant, events: &mut Vec<Event>) {
+    pub(crate) fn expire(&mut self, now: Instant) {
         while let Some(token) = self.shared.deadlines.pop_due(now) {
-            self.with(token, now, events, |connection, _, turn, _| {
-                connection.on_deadline(turn)
+            self.with(token, now, |connection, _, turn| {
+                connection.on_deadline(turn);
+                None
             });
         }
         self.dial(now);
     }
 
-    /// Queues a message for one peer.
-    pub(crate) fn send(
-        &mut self,
-        peer: Token,
-        outgoing: &mut Outgoing,
-        now: Instant,
-        events: &mut Vec<Event>,
-    ) {
-        self.with(peer, now, events, |connection, _, turn, _| {
-            connection.send(outgoing, turn);
+    /// Queues a message for one peer, which has caused it.
+    pub(crate) fn answer(&mut self, peer: Token, message: Message, now: Instant) {
+        let mut outgoing = Outgoing::new(message);
+        self.with(peer, now, |connection, _, turn| {
+            let sheds = connection.send(&mut outgoing, Purpose::Answer, turn);
+            sheds.map(Notice::Sheds)
         });
     }
 
     /// Queues messages, the same for all, for every connected peer. Returns how many peers there are.
     pub(crate) fn send_to_all(&mut self, now: Instant, messages: &mut [Outgoing]) -> usize {
         self.for_each_open(now, |_, connection, turn| {
-            for message in &mut *messages {
-                connection.send(message, turn);
-            }
+            let sheds = messages
+                .iter_mut()
+                .map(|message| connection.send(message, Purpose::Message, turn));
+            sheds.fold(None, Option::or)
         })
     }
 
@@ -256,23 +325,25 @@ impl Network {
         mut message: impl FnMut(usize) -> Outgoing,
     ) -> usize {
         self.for_each_open(now, |index, connection, turn| {
-            connection.send(&mut message(index), turn);
+            connection.send(&mut message(index), Purpose::Message, turn)
         })
     }
 
+    /// `send` returns what [`Connection::send`] does.
     fn for_each_open(
         &mut self,
         now: Instant,
-        mut act: impl FnMut(usize, &mut Connection, &mut Turn<'_>),
+        mut send: impl FnMut(usize, &mut Connection, &mut Turn<'_>) -> Option<usize>,
     ) -> usize {
         let mut turn = self.shared.turn(now);
-        let open = self
-            .connections
-            .iter_mut()
-            .map(|(_, connection)| connection);
         let mut count = 0;
-        for connection in open.filter(|connection| connection.is_open()) {
-            act(count, connection, &mut turn);
+        for (_, connection) in &mut self.connections {
+            if !connection.is_open() {
+                continue;
+            }
+            if let Some(pending_bytes) = send(count, connection, &mut turn) {
+                warn_shedding(name_of(connection, &self.dialer), pending_bytes);
+            }
             self.agenda.note(connection, false, turn.limits);
             count += 1;
         }
@@ -283,28 +354,39 @@ impl Network {
     pub(crate) fn stop(&mut self, now: Instant) {
         self.listeners.close();
         self.dialer.stop();
-        for (_, connection) in &mut self.connections {
-            let (was_ended, was_handshaking) = (connection.is_ended(), connection.is_handshaking());
-            connection.close(CloseReason::Shutdown, &mut self.shared.turn(now));
-            self.handshaking -= usize::from(was_handshaking);
-            self.agenda.note(connection, was_ended, &self.shared.limits);
+        let tokens: Vec<_> = self
+            .connections
+            .iter()
+            .map(|(_, connection)| connection.token())
+            .collect();
+        for token in tokens {
+            self.with(token, now, |connection, _, turn| {
+                connection.close(CloseReason::Shutdown, turn);
+                None
+            });
         }
     }
 
     /// Ends the turn: sends what was queued and frees the slots of connections that have ended.
-    pub(crate) fn flush(&mut self, now: Instant, events: &mut Vec<Event>) {
+    pub(crate) fn flush(&mut self, now: Instant) {
+        debug_assert!(
+            self.unread.is_none(),
+            "what was received is worked through in its turn"
+        );
         let mut to_flush = mem::take(&mut self.agenda.to_flush);
         for token in to_flush.drain(..) {
-            self.with(token, now, events, |connection, _, turn, _| {
-                connection.is_dirty = false;
+            self.with(token, now, |connection, _, turn| {
+                connection.is_noted_to_flush = false;
                 connection.flush(turn);
+                None
             });
         }
         if self.agenda.to_flush.is_empty() {
+            // The list keeps its memory.
             self.agenda.to_flush = to_flush;
         }
         while let Some(token) = self.agenda.ended.pop() {
-            self.remove(token, now, events);
+            self.remove(token, now);
         }
         self.shared.counters.connections = self.connections.len() as u64;
     }
@@ -318,26 +400,25 @@ impl Network {
         let entry = self.connections.vacant_entry();
         let token = Token::new(entry.key(), self.generation);
         self.generation = self.generation.next();
-        let mut connection = make(token, &mut self.shared.turn(now));
+        entry.insert(make(token, &mut self.shared.turn(now)));
+        self.with(token, now, |_, _, _| None);
         let interest = Interest::READABLE | Interest::WRITABLE;
         let source = Source::Connection(token).into();
-        if let Err(error) = self
-            .registry
-            .register(connection.stream(), source, interest)
-        {
-            connection.fail(&error, &mut self.shared.turn(now));
+        let stream = self.connections[token.slot()].stream();
+        if let Err(error) = self.registry.register(stream, source, interest) {
+            self.with(token, now, |connection, _, turn| {
+                connection.fail(&error, turn);
+                None
+            });
         }
-        self.handshaking += usize::from(connection.is_handshaking());
-        self.agenda
-            .note(&mut connection, false, &self.shared.limits);
-        entry.insert(connection);
         token
     }
 
     /// Ends a connection without a word.
     pub(super) fn end(&mut self, token: Token, now: Instant) {
-        self.with(token, now, &mut Vec::new(), |connection, _, turn, _| {
-            connection.end(turn)
+        self.with(token, now, |connection, _, turn| {
+            connection.end(turn);
+            None
         });
     }
 
@@ -346,48 +427,41 @@ impl Network {
         &mut self,
         token: Token,
         now: Instant,
-        events: &mut Vec<Event>,
-        act: impl FnOnce(&mut Connection, &mut [u8], &mut Turn<'_>, &mut dyn FnMut(Notice)),
+        act: impl FnOnce(&mut Connection, &mut [u8], &mut Turn<'_>) -> Option<Notice>,
     ) {
-        let Some(connection) = self
-            .connections
-            .get_mut(token.slot())
-            .filter(|c| c.token() == token)
-        else {
+        let slot = self.connections.get_mut(token.slot());
+        let Some(connection) = slot.filter(|connection| connection.token() == token) else {
             return;
         };
-        let (was_ended, was_handshaking) = (connection.is_ended(), connection.is_handshaking());
-        let mut progress = None;
-        let mut tell = |notice| match notice {
-            Notice::Message(message) => events.push(Event::Message(token, message)),
-            notice => {
-                if let Notice::Opened = notice {
-                    events.push(Event::Opened(token));
-                }
-                progress = Some(notice);
-            }
-        };
-        act(
-            connection,
-            &mut self.buffer,
-            &mut self.shared.turn(now),
-            &mut tell,
-        );
-        self.handshaking -= usize::from(was_handshaking && !connection.is_handshaking());
-        self.agenda.note(connection, was_ended, &self.shared.limits);
-        let Some(progress) = progress else { return };
-        let side = connection.side();
-        if let Notice::Opened = progress {
-            self.shared.counters.opened += 1;
-            self.shared.counters.peers += 1;
+        let before = Before::of(connection);
+        let notice = act(connection, &mut self.buffer, &mut self.shared.turn(now));
+        if before.was_handshaking && !connection.is_handshaking() {
+            self.admission.on_handshake_over(connection.remote().ip());
         }
-        if let Side::Dialed(peer) = side {
-            self.on_dial_progress(peer, token, &progress, now);
+        self.agenda
+            .note(connection, before.was_ended, &self.shared.limits);
+        let side = connection.side();
+        match notice {
+            None => {}
+            Some(Notice::Message(message)) => self.events.push_back(Event::Message(token, message)),
+            Some(Notice::Sheds(pending_bytes)) => {
+                warn_shedding(name_of(connection, &self.dialer), pending_bytes);
+            }
+            Some(notice) => {
+                if let Notice::Opened = notice {
+                    self.shared.counters.opened += 1;
+                    self.shared.counters.peers += 1;
+                    self.events.push_back(Event::Opened(token));
+                }
+                if let Side::Dialed(peer) = side {
+                    self.on_dial_progress(peer, token, &notice, now);
+                }
+            }
         }
     }
 
     /// Frees the slot of a connection that has ended.
-    fn remove(&mut self, token: Token, now: Instant, events: &mut Vec<Event>) {
+    fn remove(&mut self, token: Token, now: Instant) {
         let connection = self.connections.remove(token.slot());
         debug_assert_eq!(connection.token(), token);
         self.listeners.on_descriptor_freed(now);
@@ -397,7 +471,7 @@ impl Network {
             .unwrap_or(CloseReason::Vanished);
         if connection.was_open() {
             self.count_closed(&reason);
-            events.push(Event::Closed {
+            self.events.push_back(Event::Closed {
                 name: name_of(&connection, &self.dialer).to_string(),
                 reason,
                 round_trip: connection.round_trip(),
@@ -430,4 +504,10 @@ fn name_of<'a>(connection: &Connection, dialer: &'a Dialer) -> PeerName<'a> {
         Side::Dialed(peer) => PeerName::Dialed(dialer.url(peer)),
         Side::Accepted | Side::Refused => PeerName::Accepted(connection.remote()),
     }
+}
+
+fn warn_shedding(peer: PeerName<'_>, pending_bytes: usize) {
+    log::warn!(
+        "peer {peer} reads too slowly: {pending_bytes} bytes wait, messages to it are dropped"
+    );
 }

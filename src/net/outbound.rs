@@ -5,7 +5,7 @@ use std::{net::SocketAddr, time::Instant};
 use mio::net::TcpStream;
 
 use super::{
-    Token,
+    CloseReason, Token,
     connection::{Connection, Notice},
     dialer::{Action, Outcome},
     network::Network,
@@ -51,7 +51,7 @@ impl Network {
     fn connect(&mut self, peer: usize, address: SocketAddr, now: Instant) {
         let stream = match TcpStream::connect(address) {
             Ok(stream) => stream,
-            Err(error) => return self.fail(peer, None, format!("{address}: {error}"), now),
+            Err(error) => return self.fail(peer, None, Some(format!("{address}: {error}")), now),
         };
         self.shared.counters.dials += 1;
         socket::tune_dialed(&stream, self.shared.limits.unacknowledged_max());
@@ -59,7 +59,7 @@ impl Network {
         let token = self.insert(now, |token, turn| {
             Connection::dialed(token, peer, stream, address, dialing, turn)
         });
-        self.dialer.on_attempt(peer, token);
+        self.dialer.on_attempt(peer, token, address);
     }
 
     pub(super) fn on_dial_progress(
@@ -76,33 +76,24 @@ impl Network {
                 }
             }
             Notice::Opened => self.dialer.on_opened(peer, now),
-            Notice::Itself => {
-                if self.dialer.on_itself(peer) {
-                    log::info!(
-                        "peer {} is this node itself: leaving it alone",
-                        self.dialer.url(peer)
-                    );
-                }
-            }
-            Notice::Message(_) => {}
+            Notice::Message(_) | Notice::Sheds(_) => {}
         }
     }
 
     /// A connection that we opened has ended.
     pub(super) fn on_dialed_gone(&mut self, peer: usize, connection: &Connection, now: Instant) {
         if connection.was_open() {
-            self.dialer.on_lost(peer, now, &mut self.rng);
-        } else {
-            let reason = connection
-                .reason()
-                .map(ToString::to_string)
-                .unwrap_or_default();
-            let failure = format!("{}: {reason}", connection.remote());
-            self.fail(peer, Some(connection.token()), failure, now);
+            return self.dialer.on_lost(peer, now, &mut self.rng);
         }
+        let failure = match connection.reason() {
+            Some(CloseReason::Itself) => None,
+            Some(reason) => Some(format!("{}: {reason}", connection.remote())),
+            None => Some(format!("{}: given up", connection.remote())),
+        };
+        self.fail(peer, Some(connection.token()), failure, now);
     }
 
-    fn fail(&mut self, peer: usize, token: Option<Token>, failure: String, now: Instant) {
+    fn fail(&mut self, peer: usize, token: Option<Token>, failure: Option<String>, now: Instant) {
         let outcome = self
             .dialer
             .on_attempt_failed(peer, token, failure, now, &mut self.rng);
@@ -111,24 +102,27 @@ impl Network {
 
     /// Tells of a dial that led to nothing; of the same failure again only to those who ask for detail.
     fn report(&mut self, peer: usize, outcome: Outcome) {
-        let Outcome::Failed {
-            failure,
-            wait,
-            is_new,
-        } = outcome
-        else {
-            return;
-        };
-        self.shared.counters.dials_failed += 1;
-        let level = if is_new {
-            log::Level::Warn
-        } else {
-            log::Level::Debug
-        };
-        let (url, wait) = (self.dialer.url(peer), wait.as_secs_f64());
-        log::log!(
-            level,
-            "cannot reach peer {url}: {failure}; trying again in {wait:.1} s"
-        );
+        let url = self.dialer.url(peer);
+        match outcome {
+            Outcome::GoesOn => {}
+            Outcome::Itself => log::info!("peer {url} is this node itself: leaving it alone"),
+            Outcome::Failed {
+                failure,
+                wait,
+                is_new,
+            } => {
+                self.shared.counters.dials_failed += 1;
+                let level = if is_new {
+                    log::Level::Warn
+                } else {
+                    log::Level::Debug
+                };
+                let wait = wait.as_secs_f64();
+                log::log!(
+                    level,
+                    "cannot reach peer {url}: {failure}; trying again in {wait:.1} s"
+                );
+            }
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! What is queued for one peer: a bounded queue of frames, shared with the other peers where the bytes
 //! are the same. Pure: the transport asks for slices and says how much of them went.
 
-use std::{collections::VecDeque, io::IoSlice};
+use std::{collections::VecDeque, io::IoSlice, mem};
 
 use bytes::Bytes;
 
@@ -16,21 +16,40 @@ const SLICES_MAX: usize = 1024;
 /// bound, or a flood of tiny frames would take many times what the bound says.
 const ENTRY_BYTES: usize = 64;
 
-/// Whether a frame may be dropped while it waits.
+/// Why a frame is queued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    /// A message.
-    Data,
-    /// An HTTP head, a ping or a pong: the protocol breaks without it.
+pub(crate) enum Purpose {
+    /// A message that somebody else has caused.
+    Message,
+    /// A message that the peer itself has caused.
+    Answer,
+    /// An HTTP head, a ping, a pong or a Close: never dropped, the protocol would break without it.
     Control,
-    /// A Close, the last frame of all.
-    Close,
 }
 
 #[derive(Debug)]
 struct Entry {
     bytes: Bytes,
-    kind: Kind,
+    purpose: Purpose,
+}
+
+impl Entry {
+    /// What the entry takes of memory.
+    fn cost(&self) -> usize {
+        self.bytes.len() + ENTRY_BYTES
+    }
+
+    fn is_droppable(&self) -> bool {
+        self.purpose != Purpose::Control
+    }
+
+    /// The part of its cost that the peer itself has caused.
+    fn answer_cost(&self) -> usize {
+        match self.purpose {
+            Purpose::Message => 0,
+            Purpose::Answer | Purpose::Control => self.cost(),
+        }
+    }
 }
 
 /// What became of a message that was pushed.
@@ -40,13 +59,13 @@ pub(crate) enum Pushed {
     Queued,
     /// Queued, and so many older messages were dropped for it.
     Displaced(usize),
-    /// Not queued, and so many messages were dropped in vain or are now, itself included.
+    /// Not queued: it was dropped, with older ones in vain, so many in all.
     Dropped(usize),
     /// The policy is to disconnect: the message is not queued, and none may follow.
     Overflow,
 }
 
-/// A queue of frames. Its count of pending bytes is all that waits in user space for this peer.
+/// A queue of frames. What waits in user space for this peer is in it, all of it.
 ///
 /// The first entry stands inline: most of the time there is at most one, and then a message costs a
 /// peer no allocation.
@@ -57,6 +76,7 @@ pub(crate) struct Outbox {
     /// Bytes of the first entry that were already sent.
     first_sent: usize,
     pending_bytes: usize,
+    answer_bytes: usize,
 }
 
 impl Outbox {
@@ -64,6 +84,7 @@ impl Outbox {
         self.first.is_none()
     }
 
+    /// Bytes that are still to be sent.
     pub(crate) fn pending_bytes(&self) -> usize {
         self.pending_bytes
     }
@@ -73,76 +94,72 @@ impl Outbox {
         self.pending_bytes + self.len() * ENTRY_BYTES
     }
 
+    /// The part of the held bytes that the peer itself has caused.
+    pub(crate) fn answer_bytes(&self) -> usize {
+        self.answer_bytes
+    }
+
+    /// Whether a message of so many bytes can be queued within a bound.
+    pub(crate) fn fits(&self, bytes: usize, bytes_max: usize) -> bool {
+        self.held_bytes() + bytes + ENTRY_BYTES <= bytes_max
+    }
+
     /// Queues what must not be dropped. Bounded by its callers: what answers a peer is only produced
     /// by reading from it, and reading pauses at the high-water mark.
     pub(crate) fn push_control(&mut self, bytes: Bytes) {
         self.push(Entry {
             bytes,
-            kind: Kind::Control,
+            purpose: Purpose::Control,
         });
-    }
-
-    /// Queues a Close. It stays the last: messages that are queued while none of it is sent go before
-    /// it.
-    pub(crate) fn push_close(&mut self, bytes: Bytes) {
-        self.push(Entry {
-            bytes,
-            kind: Kind::Close,
-        });
-    }
-
-    /// Whether a Close waits of which nothing is sent yet.
-    pub(crate) fn has_unsent_close(&self) -> bool {
-        match self.rest.back() {
-            Some(last) => last.kind == Kind::Close,
-            None => self
-                .first
-                .as_ref()
-                .is_some_and(|first| first.kind == Kind::Close && self.first_sent == 0),
-        }
     }
 
     /// Queues a message, unless the queue would then hold more than `bytes_max`.
-    pub(crate) fn push_data(&mut self, bytes: Bytes, bytes_max: usize, policy: SlowPeer) -> Pushed {
-        let entry = Entry {
-            bytes,
-            kind: Kind::Data,
-        };
-        let is_over =
-            |outbox: &Self| outbox.held_bytes() + entry.bytes.len() + ENTRY_BYTES > bytes_max;
-        if !is_over(self) {
-            self.push(entry);
-            return Pushed::Queued;
-        }
-        match policy {
-            SlowPeer::Disconnect => Pushed::Overflow,
-            SlowPeer::DropNewest => Pushed::Dropped(1),
-            SlowPeer::DropOldest => {
-                let mut dropped = 0;
-                while is_over(self) {
-                    if !self.drop_oldest_data() {
-                        return Pushed::Dropped(dropped + 1);
-                    }
-                    dropped += 1;
-                }
-                self.push(entry);
-                Pushed::Displaced(dropped)
+    pub(crate) fn push_message(
+        &mut self,
+        bytes: Bytes,
+        purpose: Purpose,
+        bytes_max: usize,
+        policy: SlowPeer,
+    ) -> Pushed {
+        let mut dropped = 0;
+        while !self.fits(bytes.len(), bytes_max) {
+            match policy {
+                SlowPeer::Disconnect => return Pushed::Overflow,
+                SlowPeer::DropOldest if self.drop_oldest() => dropped += 1,
+                SlowPeer::DropOldest | SlowPeer::DropNewest => return Pushed::Dropped(dropped + 1),
             }
+        }
+        self.push(Entry { bytes, purpose });
+        match dropped {
+            0 => Pushed::Queued,
+            dropped => Pushed::Displaced(dropped),
         }
     }
 
-    /// Forgets everything but a frame that is partly sent, and returns how many messages went with it.
-    pub(crate) fn clear_unsent(&mut self) -> usize {
-        let is_data = |entry: &Entry| entry.kind == Kind::Data;
-        let mut dropped = self.rest.iter().filter(|entry| is_data(entry)).count();
-        self.rest = VecDeque::new();
-        if self.first_sent == 0 {
-            dropped += usize::from(self.first.take().as_ref().is_some_and(is_data));
-        }
-        self.pending_bytes = self
+    /// Forgets everything, but for a frame that is partly sent (a peer that read it has lost count of
+    /// the frames otherwise). Returns how many messages are lost with it.
+    pub(crate) fn clear(&mut self) -> usize {
+        let is_under_way = self.first_sent > 0;
+        let kept = if is_under_way {
+            self.first.take()
+        } else {
+            None
+        };
+        let dropped = self
             .first
-            .as_ref()
-            .map_or(0, |e| e.bytes.len() - self.first_sent);
+            .iter()
+            .chain(&self.rest)
+            .filter(|entry| entry.is_droppable());
+        let dropped = dropped.count();
+        *self = Self {
+            pending_bytes: kept
+                .as_ref()
+                .map_or(0, |entry| entry.bytes.len() - self.first_sent),
+            answer_bytes: kept.as_ref().map_or(0, Entry::answer_cost),
+            first_sent: self.first_sent,
+            first: kept,
+            rest: VecDeque::new(),
+        };
         dropped
     }
 
@@ -184,21 +201,12 @@ impl Outbox {
 
     fn push(&mut self, entry: Entry) {
         self.pending_bytes += entry.bytes.len();
-        let close = match entry.kind {
-            Kind::Data if self.has_unsent_close() => self.pop_last(),
-            _ => None,
-        };
-        for entry in [Some(entry), close].into_iter().flatten() {
-            if self.first.is_none() {
-                self.first = Some(entry);
-            } else {
-                self.rest.push_back(entry);
-            }
+        self.answer_bytes += entry.answer_cost();
+        if self.first.is_none() {
+            self.first = Some(entry);
+        } else {
+            self.rest.push_back(entry);
         }
-    }
-
-    fn pop_last(&mut self) -> Option<Entry> {
-        self.rest.pop_back().or_else(|| self.first.take())
     }
 
     fn advance(&mut self, mut written: usize) {
@@ -211,6 +219,7 @@ impl Outbox {
                 return;
             }
             written -= left;
+            self.answer_bytes -= first.answer_cost();
             self.first_sent = 0;
             self.first = self.rest.pop_front();
         }
@@ -218,21 +227,20 @@ impl Outbox {
         self.rest = VecDeque::new();
     }
 
-    /// Drops the oldest message of which nothing was sent yet.
-    fn drop_oldest_data(&mut self) -> bool {
-        let first_goes = self.first_sent == 0
-            && self
-                .first
-                .as_ref()
-                .is_some_and(|first| first.kind == Kind::Data);
+    /// Drops the oldest message of which nothing was sent yet. Returns whether there was one.
+    fn drop_oldest(&mut self) -> bool {
+        let first_goes =
+            self.first_sent == 0 && self.first.as_ref().is_some_and(Entry::is_droppable);
         let dropped = if first_goes {
-            std::mem::replace(&mut self.first, self.rest.pop_front())
+            mem::replace(&mut self.first, self.rest.pop_front())
         } else {
-            let oldest = self.rest.iter().position(|entry| entry.kind == Kind::Data);
+            let oldest = self.rest.iter().position(Entry::is_droppable);
             oldest.and_then(|index| self.rest.remove(index))
         };
-        self.pending_bytes -= dropped.as_ref().map_or(0, |entry| entry.bytes.len());
-        dropped.is_some()
+        let Some(dropped) = dropped else { return false };
+        self.pending_bytes -= dropped.bytes.len();
+        self.answer_bytes -= dropped.answer_cost();
+        true
     }
 }
 
@@ -270,15 +278,30 @@ mod tests {
     fn the_message_that_overflows_counts() {
         let mut outbox = Outbox::default();
         assert_eq!(
-            outbox.push_data(frame(1, 6), room(2, 10), SlowPeer::Disconnect),
+            outbox.push_message(
+                frame(1, 6),
+                Purpose::Message,
+                room(2, 10),
+                SlowPeer::Disconnect
+            ),
             Pushed::Queued
         );
         assert_eq!(
-            outbox.push_data(frame(2, 4), room(2, 10), SlowPeer::Disconnect),
+            outbox.push_message(
+                frame(2, 4),
+                Purpose::Message,
+                room(2, 10),
+                SlowPeer::Disconnect
+            ),
             Pushed::Queued
         );
         assert_eq!(
-            outbox.push_data(frame(3, 1), room(3, 10), SlowPeer::Disconnect),
+            outbox.push_message(
+                frame(3, 1),
+                Purpose::Message,
+                room(3, 10),
+                SlowPeer::Disconnect
+            ),
             Pushed::Overflow
         );
         assert_eq!(outbox.pending_bytes(), 10);
@@ -288,7 +311,9 @@ mod tests {
     fn tiny_frames_count_with_what_they_cost() {
         let mut outbox = Outbox::default();
         let mut frames = 0;
-        while outbox.push_data(frame(1, 2), 1 << 20, SlowPeer::Disconnect) == Pushed::Queued {
+        while outbox.push_message(frame(1, 2), Purpose::Message, 1 << 20, SlowPeer::Disconnect)
+            == Pushed::Queued
+        {
             frames += 1;
         }
         assert!(frames * size_of::<Entry>() < 1 << 20, "{frames} frames");
@@ -299,11 +324,21 @@ mod tests {
     fn drop_newest_keeps_what_waits() {
         let mut outbox = Outbox::default();
         assert_eq!(
-            outbox.push_data(frame(1, 8), room(2, 10), SlowPeer::DropNewest),
+            outbox.push_message(
+                frame(1, 8),
+                Purpose::Message,
+                room(2, 10),
+                SlowPeer::DropNewest
+            ),
             Pushed::Queued
         );
         assert_eq!(
-            outbox.push_data(frame(2, 8), room(2, 10), SlowPeer::DropNewest),
+            outbox.push_message(
+                frame(2, 8),
+                Purpose::Message,
+                room(2, 10),
+                SlowPeer::DropNewest
+            ),
             Pushed::Dropped(1)
         );
         assert_eq!(take(&mut outbox, 100), vec![1; 8]);
@@ -314,17 +349,17 @@ mod tests {
         let mut outbox = Outbox::default();
         let policy = SlowPeer::DropOldest;
         assert_eq!(
-            outbox.push_data(frame(1, 4), room(3, 12), policy),
+            outbox.push_message(frame(1, 4), Purpose::Message, room(3, 12), policy),
             Pushed::Queued
         );
         assert_eq!(take(&mut outbox, 1), vec![1]);
         outbox.push_control(frame(2, 2));
         assert_eq!(
-            outbox.push_data(frame(3, 5), room(3, 12), policy),
+            outbox.push_message(frame(3, 5), Purpose::Message, room(3, 12), policy),
             Pushed::Queued
         );
         assert_eq!(
-            outbox.push_data(frame(4, 6), room(3, 12), policy),
+            outbox.push_message(frame(4, 6), Purpose::Message, room(3, 12), policy),
             Pushed::Displaced(1)
         );
         assert_eq!(
@@ -334,28 +369,16 @@ mod tests {
     }
 
     #[test]
-    fn a_close_stays_the_last_until_a_part_of_it_is_sent() {
-        let mut outbox = Outbox::default();
-        let policy = SlowPeer::Disconnect;
-        outbox.push_close(frame(9, 2));
-        assert!(outbox.has_unsent_close());
-        for byte in 1..=2 {
-            assert_eq!(
-                outbox.push_data(frame(byte, 2), 1000, policy),
-                Pushed::Queued
-            );
-        }
-        assert_eq!(take(&mut outbox, 5), [1, 1, 2, 2, 9]);
-        assert!(!outbox.has_unsent_close());
-        assert_eq!(take(&mut outbox, 5), [9]);
-    }
-
-    #[test]
     fn drop_oldest_gives_up_when_nothing_can_be_dropped() {
         let mut outbox = Outbox::default();
         outbox.push_control(frame(1, 9));
         assert_eq!(
-            outbox.push_data(frame(2, 4), room(2, 10), SlowPeer::DropOldest),
+            outbox.push_message(
+                frame(2, 4),
+                Purpose::Message,
+                room(2, 10),
+                SlowPeer::DropOldest
+            ),
             Pushed::Dropped(1)
         );
         assert_eq!(outbox.pending_bytes(), 9);
@@ -366,12 +389,17 @@ mod tests {
         let mut outbox = Outbox::default();
         for byte in 1..=3 {
             assert_eq!(
-                outbox.push_data(frame(byte, 4), room(3, 12), SlowPeer::Disconnect),
+                outbox.push_message(
+                    frame(byte, 4),
+                    Purpose::Message,
+                    room(3, 12),
+                    SlowPeer::Disconnect
+                ),
                 Pushed::Queued
             );
         }
         assert_eq!(take(&mut outbox, 2), vec![1; 2]);
-        assert_eq!(outbox.clear_unsent(), 2);
+        assert_eq!(outbox.clear(), 2);
         assert_eq!(outbox.pending_bytes(), 2);
         assert_eq!(take(&mut outbox, 100), vec![1; 2]);
         assert!(outbox.is_empty());
@@ -382,13 +410,35 @@ mod tests {
         let mut outbox = Outbox::default();
         for _ in 0..100 {
             assert_eq!(
-                outbox.push_data(frame(1, 64), room(100, 6400), SlowPeer::Disconnect),
+                outbox.push_message(
+                    frame(1, 64),
+                    Purpose::Message,
+                    room(100, 6400),
+                    SlowPeer::Disconnect
+                ),
                 Pushed::Queued
             );
         }
         assert_eq!(take(&mut outbox, 6400).len(), 6400);
         assert!(outbox.is_empty());
         assert_eq!(outbox.rest.capacity(), 0);
+    }
+
+    #[test]
+    fn answers_are_counted_apart_until_they_are_gone() {
+        let mut outbox = Outbox::default();
+        let mut push = |purpose, bytes| {
+            let pushed = outbox.push_message(bytes, purpose, room(9, 99), SlowPeer::Disconnect);
+            assert_eq!(pushed, Pushed::Queued);
+        };
+        push(Purpose::Message, frame(1, 10));
+        push(Purpose::Answer, frame(2, 10));
+        outbox.push_control(frame(3, 2));
+        assert_eq!(outbox.answer_bytes(), room(2, 12));
+        take(&mut outbox, 20);
+        assert_eq!(outbox.answer_bytes(), room(1, 2));
+        assert_eq!(outbox.clear(), 0);
+        assert_eq!((outbox.answer_bytes(), outbox.held_bytes()), (0, 0));
     }
 
     proptest! {
@@ -407,7 +457,7 @@ mod tests {
                 if control {
                     outbox.push_control(bytes.clone());
                     expected.extend_from_slice(&bytes);
-                } else if outbox.push_data(bytes.clone(), room(5, 90), SlowPeer::DropNewest) == Pushed::Queued {
+                } else if outbox.push_message(bytes.clone(), Purpose::Message, room(5, 90), SlowPeer::DropNewest) == Pushed::Queued {
                     expected.extend_from_slice(&bytes);
                 }
                 if index % 3 == 0 {

@@ -1,7 +1,9 @@
 //! Resolves names without blocking the loop: the system's resolver has no other way than to block, so
 //! it blocks a thread of its own, the only one beside the loop. It starts with the first name.
 //!
-//! Each peer has at most one question under way, so the queues are as short as the list of peers.
+//! Each peer has at most one question under way, so the queues are as short as the list of peers. The
+//! questions are answered one after the other: a name whose servers do not answer delays those behind
+//! it by as long as the system waits for them, but never a peer that is given by its address.
 
 use std::{
     io,
@@ -58,9 +60,11 @@ impl Resolver {
             host: host.to_owned(),
             port,
         };
-        questions
-            .send(question)
-            .map_err(|_| io::Error::other("the resolver thread has ended"))
+        questions.send(question).map_err(|_| {
+            // The next question starts another one.
+            self.thread = None;
+            io::Error::other("the resolver thread has ended")
+        })
     }
 
     /// An answer that has arrived.

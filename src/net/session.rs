@@ -23,21 +23,16 @@ use crate::message::Message;
 /// themselves come from the buffer that the loop shares.
 const READ_CHUNK_BYTES: usize = 64;
 
-/// What a session makes of received bytes.
-#[derive(Debug)]
-pub(crate) enum Heard {
-    Message(Message),
-    Pong(Bytes),
-    /// The peer's Close; the answer is queued if ours was not sent before.
-    Close(CloseReason),
-}
-
-/// Where the session stands after received bytes were worked through.
+/// What a session makes of received bytes, one thing at a time.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use]
-pub(crate) enum Standing {
-    /// More may come.
-    Going,
+pub(crate) enum Step {
+    Message(Message),
+    Pong(Bytes),
+    /// The peer's Close; the answer is queued by the next step if ours was not sent before.
+    Close(CloseReason),
+    /// All bytes are worked through, and more may come.
+    Drained,
     /// Both sides have sent their Close, and it is up to us to end the connection.
     Finished,
     /// The connection is of no more use. Where the reason has a code, a Close was queued.
@@ -64,46 +59,36 @@ impl Session {
         }
     }
 
-    /// Works through received bytes, all of them; `end` tells that the peer will send no more.
-    pub(crate) fn receive(
-        &mut self,
-        bytes: &[u8],
-        end: bool,
-        outbox: &mut Outbox,
-        mut heard: impl FnMut(Heard),
-    ) -> Standing {
+    pub(crate) fn role(&self) -> Role {
+        self.role
+    }
+
+    /// Works through received bytes up to the next thing worth telling, and takes what it has worked
+    /// through off `unread`; `end` tells that the peer will send no more after them.
+    pub(crate) fn step(&mut self, unread: &mut &[u8], end: bool, outbox: &mut Outbox) -> Step {
         let mut wire = Wire {
-            unread: bytes,
+            unread,
             end,
             framing: &mut self.framing,
             outbox,
         };
-        let error = loop {
-            match self.context.read(&mut wire) {
-                Ok(Frame::Text(text)) => heard(Heard::Message(Message::Text(text))),
-                Ok(Frame::Binary(bytes)) => heard(Heard::Message(Message::Binary(bytes))),
-                Ok(Frame::Pong(payload)) => heard(Heard::Pong(payload)),
-                Ok(Frame::Close(frame)) => heard(Heard::Close(by_peer(frame))),
-                Ok(Frame::Ping(_) | Frame::Frame(_)) => {}
-                Err(error) => break error,
-            }
-        };
-        let reason = match error {
-            Error::Io(error) if error.kind() == io::ErrorKind::WouldBlock => {
+        let reason = match next_frame(&mut self.context, &mut wire) {
+            Ok(step) => return step,
+            Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
                 self.give_back_buffers();
-                return Standing::Going;
+                return Step::Drained;
             }
-            Error::ConnectionClosed => return Standing::Finished,
-            Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => {
-                return Standing::Broken(CloseReason::Vanished);
+            Err(Error::ConnectionClosed) => return Step::Finished,
+            Err(Error::Protocol(ProtocolError::ResetWithoutClosingHandshake)) => {
+                return Step::Broken(CloseReason::Vanished);
             }
-            Error::Capacity(_) => CloseReason::TooBig(self.message_bytes_max),
-            Error::Utf8(_) => CloseReason::NotUtf8,
-            Error::Protocol(error) => CloseReason::Protocol(error.to_string()),
-            error => CloseReason::Protocol(error.to_string()),
+            Err(Error::Capacity(_)) => CloseReason::TooBig(self.message_bytes_max),
+            Err(Error::Utf8(_)) => CloseReason::NotUtf8,
+            Err(Error::Protocol(error)) => CloseReason::Protocol(error.to_string()),
+            Err(error) => CloseReason::Protocol(error.to_string()),
         };
         self.close(&reason, outbox);
-        Standing::Broken(reason)
+        Step::Broken(reason)
     }
 
     /// Queues a Close, unless one was queued before.
@@ -114,9 +99,7 @@ impl Session {
                 reason: reason.into(),
             };
             // The stream takes everything; an error only tells that the session has ended already.
-            let _ = self
-                .context
-                .close(&mut Wire::outgoing(&mut self.framing, outbox), Some(frame));
+            let _ = self.write(outbox, |context, wire| context.close(wire, Some(frame)));
         }
     }
 
@@ -124,9 +107,21 @@ impl Session {
     pub(crate) fn ping(&mut self, payload: [u8; 4], outbox: &mut Outbox) {
         // As for Close: the only error is a session that has ended.
         let ping = Frame::Ping(Bytes::copy_from_slice(&payload));
-        let _ = self
-            .context
-            .write(&mut Wire::outgoing(&mut self.framing, outbox), ping);
+        let _ = self.write(outbox, |context, wire| context.write(wire, ping));
+    }
+
+    fn write(
+        &mut self,
+        outbox: &mut Outbox,
+        act: impl FnOnce(&mut WebSocketContext, &mut Wire<'_, '_>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let mut wire = Wire {
+            unread: &mut &[][..],
+            end: false,
+            framing: &mut self.framing,
+            outbox,
+        };
+        act(&mut self.context, &mut wire)
     }
 
     /// Tungstenite's buffers never shrink. Between two messages they are empty, and a new context
@@ -135,6 +130,19 @@ impl Session {
         if self.framing.is_grown && self.framing.is_at_rest() && self.context.can_write() {
             self.context = new_context(self.role, self.message_bytes_max);
             self.framing.is_grown = false;
+        }
+    }
+}
+
+/// The next frame that is worth telling. Pings are answered by tungstenite, with the next call.
+fn next_frame(context: &mut WebSocketContext, wire: &mut Wire<'_, '_>) -> Result<Step, Error> {
+    loop {
+        match context.read(wire)? {
+            Frame::Text(text) => return Ok(Step::Message(Message::Text(text))),
+            Frame::Binary(bytes) => return Ok(Step::Message(Message::Binary(bytes))),
+            Frame::Pong(payload) => return Ok(Step::Pong(payload)),
+            Frame::Close(frame) => return Ok(Step::Close(by_peer(frame))),
+            Frame::Ping(_) | Frame::Frame(_) => {}
         }
     }
 }
@@ -157,26 +165,14 @@ fn by_peer(frame: Option<CloseFrame>) -> CloseReason {
 }
 
 /// The stream that tungstenite sees: reading consumes what was received, writing queues.
-struct Wire<'a> {
-    unread: &'a [u8],
+struct Wire<'a, 'b> {
+    unread: &'a mut &'b [u8],
     end: bool,
     framing: &'a mut Framing,
     outbox: &'a mut Outbox,
 }
 
-impl<'a> Wire<'a> {
-    /// For calls that only write.
-    fn outgoing(framing: &'a mut Framing, outbox: &'a mut Outbox) -> Self {
-        Self {
-            unread: &[],
-            end: false,
-            framing,
-            outbox,
-        }
-    }
-}
-
-impl Read for Wire<'_> {
+impl Read for Wire<'_, '_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.unread.is_empty() {
             return if self.end {
@@ -188,21 +184,14 @@ impl Read for Wire<'_> {
         let offered = &self.unread[..self.unread.len().min(buffer.len())];
         let taken = self.framing.take(offered);
         buffer[..taken].copy_from_slice(&offered[..taken]);
-        self.unread = &self.unread[taken..];
+        *self.unread = &self.unread[taken..];
         Ok(taken)
     }
 }
 
-impl Write for Wire<'_> {
+impl Write for Wire<'_, '_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        const CLOSE: u8 = 0x8;
-        let frame = Bytes::copy_from_slice(bytes);
-        // Tungstenite hands over one whole frame at a time.
-        if bytes.first().is_some_and(|first| first & 0xf == CLOSE) {
-            self.outbox.push_close(frame);
-        } else {
-            self.outbox.push_control(frame);
-        }
+        self.outbox.push_control(Bytes::copy_from_slice(bytes));
         Ok(bytes.len())
     }
 
@@ -336,16 +325,18 @@ mod tests {
             }
         }
 
-        fn receive(&mut self, bytes: &[u8], end: bool) -> Standing {
-            let heard = &mut self.heard;
-            self.session.receive(bytes, end, &mut self.outbox, |what| {
-                heard.push(match what {
-                    Heard::Message(Message::Text(text)) => format!("text {text}"),
-                    Heard::Message(Message::Binary(bytes)) => format!("binary {}", bytes.len()),
-                    Heard::Pong(payload) => format!("pong {payload:?}"),
-                    Heard::Close(reason) => format!("close {reason}"),
-                });
-            })
+        /// Works through all bytes and returns how it ended.
+        fn receive(&mut self, mut bytes: &[u8], end: bool) -> Step {
+            loop {
+                self.heard
+                    .push(match self.session.step(&mut bytes, end, &mut self.outbox) {
+                        Step::Message(Message::Text(text)) => format!("text {text}"),
+                        Step::Message(Message::Binary(bytes)) => format!("binary {}", bytes.len()),
+                        Step::Pong(payload) => format!("pong {payload:?}"),
+                        Step::Close(reason) => format!("close {reason}"),
+                        step => return step,
+                    });
+            }
         }
 
         fn sent(&mut self) -> Vec<u8> {
@@ -374,7 +365,7 @@ mod tests {
         .concat();
         assert!(matches!(
             peer.receive(&bytes, false),
-            Standing::Broken(CloseReason::Protocol(_))
+            Step::Broken(CloseReason::Protocol(_))
         ));
         assert_eq!(peer.heard, ["text one", "binary 200"]);
         assert_eq!(peer.sent()[2..4], 1002u16.to_be_bytes());
@@ -383,14 +374,26 @@ mod tests {
     #[test]
     fn a_ping_is_answered_and_a_close_ends_the_session() {
         let mut peer = Peer::new();
-        assert_eq!(peer.receive(&frame(0x89, b"hi"), false), Standing::Going);
+        assert_eq!(peer.receive(&frame(0x89, b"hi"), false), Step::Drained);
         assert_eq!(peer.sent(), b"\x8a\x02hi");
         assert_eq!(
             peer.receive(&frame(0x88, &1000u16.to_be_bytes()), false),
-            Standing::Finished
+            Step::Finished
         );
         assert_eq!(peer.heard, ["close closed by peer with code 1000"]);
         assert_eq!(peer.sent(), [0x88, 2, 3, 232]);
+    }
+
+    #[test]
+    fn what_is_answered_to_a_message_goes_before_the_answer_to_a_close() {
+        let mut peer = Peer::new();
+        let bytes = [frame(0x81, b"one"), frame(0x88, b"")].concat();
+        let mut unread = &bytes[..];
+        let first = peer.session.step(&mut unread, false, &mut peer.outbox);
+        assert_eq!(first, Step::Message(Message::text("one")));
+        peer.outbox.push_control(Bytes::from_static(b"answer"));
+        assert_eq!(peer.receive(unread, false), Step::Finished);
+        assert_eq!(peer.sent(), b"answer\x88\0");
     }
 
     #[test]
@@ -398,7 +401,7 @@ mod tests {
         let mut peer = Peer::new();
         assert_eq!(
             peer.receive(&frame(0x81, &[0xff]), false),
-            Standing::Broken(CloseReason::NotUtf8)
+            Step::Broken(CloseReason::NotUtf8)
         );
         assert_eq!(peer.sent()[2..4], 1007u16.to_be_bytes());
     }
@@ -410,7 +413,7 @@ mod tests {
         header.extend_from_slice(&(MESSAGE_BYTES_MAX as u64 + 1).to_be_bytes());
         header.extend_from_slice(&[0; 4]);
         let reason = CloseReason::TooBig(MESSAGE_BYTES_MAX);
-        assert_eq!(peer.receive(&header, false), Standing::Broken(reason));
+        assert_eq!(peer.receive(&header, false), Step::Broken(reason));
         assert_eq!(peer.sent()[2..4], 1009u16.to_be_bytes());
     }
 
@@ -419,7 +422,7 @@ mod tests {
         let mut peer = Peer::new();
         assert_eq!(
             peer.receive(&frame(0x81, b"x"), true),
-            Standing::Broken(CloseReason::Vanished)
+            Step::Broken(CloseReason::Vanished)
         );
         assert_eq!(peer.heard, ["text x"]);
     }
@@ -429,13 +432,13 @@ mod tests {
         let mut peer = Peer::new();
         let large = frame(0x82, &[1; 100_000]);
         let (head, tail) = large.split_at(50_000);
-        assert_eq!(peer.receive(head, false), Standing::Going);
+        assert_eq!(peer.receive(head, false), Step::Drained);
         assert!(peer.session.framing.is_grown);
-        assert_eq!(peer.receive(tail, false), Standing::Going);
+        assert_eq!(peer.receive(tail, false), Step::Drained);
         assert!(!peer.session.framing.is_grown);
-        assert_eq!(peer.receive(&frame(0x01, b"open "), false), Standing::Going);
+        assert_eq!(peer.receive(&frame(0x01, b"open "), false), Step::Drained);
         assert!(peer.session.framing.is_grown);
-        assert_eq!(peer.receive(&frame(0x80, b"end"), false), Standing::Going);
+        assert_eq!(peer.receive(&frame(0x80, b"end"), false), Step::Drained);
         assert!(!peer.session.framing.is_grown);
         assert_eq!(peer.heard, ["binary 100000", "text open end"]);
     }
@@ -461,12 +464,12 @@ mod tests {
                 }
             }
             let mut whole = Peer::new();
-            prop_assert_eq!(whole.receive(&bytes, false), Standing::Going);
+            prop_assert_eq!(whole.receive(&bytes, false), Step::Drained);
             let mut parts = Peer::new();
             let mut rest = &bytes[..];
             for cut in cuts.iter().cycle() {
                 let (part, left) = rest.split_at((*cut).min(rest.len()));
-                prop_assert_eq!(parts.receive(part, false), Standing::Going);
+                prop_assert_eq!(parts.receive(part, false), Step::Drained);
                 rest = left;
                 if rest.is_empty() {
                     break;
@@ -481,8 +484,8 @@ mod tests {
         #[test]
         fn arbitrary_bytes_are_survived(bytes in prop::collection::vec(any::<u8>(), 0..2000)) {
             let mut peer = Peer::new();
-            if peer.receive(&bytes, false) == Standing::Going {
-                prop_assert_ne!(peer.receive(&[], true), Standing::Going);
+            if peer.receive(&bytes, false) == Step::Drained {
+                prop_assert_ne!(peer.receive(&[], true), Step::Drained);
             }
         }
     }

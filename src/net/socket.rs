@@ -11,6 +11,10 @@ use crate::config::limits::LISTEN_BACKLOG;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const UNSENT_BYTES_MAX: u32 = 16 * 1024;
 
+/// The kernel takes milliseconds in 31 bits.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const USER_TIMEOUT_MAX: Duration = Duration::from_millis(i32::MAX as u64);
+
 /// Opens a listening socket. On Linux accepted connections inherit its TCP options, which spares
 /// their system calls.
 pub(crate) fn listen(
@@ -28,35 +32,44 @@ pub(crate) fn listen(
     socket.set_reuse_address(true)?;
     socket.bind(&address.into())?;
     socket.listen(LISTEN_BACKLOG)?;
-    tune(&SockRef::from(&socket), unacknowledged_max)?;
+    tune(&SockRef::from(&socket), unacknowledged_max);
     Ok(mio::net::TcpListener::from_std(socket.into()))
 }
 
 /// Sets the options of an accepted connection that it did not inherit.
 pub(crate) fn tune_accepted(stream: &mio::net::TcpStream, unacknowledged_max: Duration) {
     if !cfg!(target_os = "linux") {
-        tune_dialed(stream, unacknowledged_max);
+        tune(&SockRef::from(stream), unacknowledged_max);
     }
 }
 
 /// Sets the options of a dialed connection.
 pub(crate) fn tune_dialed(stream: &mio::net::TcpStream, unacknowledged_max: Duration) {
-    // The connection works without them, only less well.
-    if let Err(error) = tune(&SockRef::from(stream), unacknowledged_max) {
-        log::debug!("cannot set TCP options: {error}");
-    }
+    tune(&SockRef::from(stream), unacknowledged_max);
 }
 
 /// Small frames go at once, unsent bytes stay on our side, and a peer that acknowledges nothing
-/// (or whose window stays shut) for `unacknowledged_max` is dropped by the kernel.
-fn tune(socket: &SockRef<'_>, unacknowledged_max: Duration) -> io::Result<()> {
-    socket.set_tcp_nodelay(true)?;
+/// (or whose window stays shut) for `unacknowledged_max` is dropped by the kernel. A connection works
+/// without each of these, only less well.
+fn tune(socket: &SockRef<'_>, unacknowledged_max: Duration) {
+    let tell = |option: &str, result: io::Result<()>| {
+        if let Err(error) = result {
+            log::debug!("cannot set {option}: {error}");
+        }
+    };
+    tell("TCP_NODELAY", socket.set_tcp_nodelay(true));
     #[cfg(any(target_os = "linux", target_os = "android"))]
     {
-        socket.set_tcp_user_timeout(Some(unacknowledged_max))?;
-        socket.set_tcp_notsent_lowat(UNSENT_BYTES_MAX)?;
+        let timeout = unacknowledged_max.min(USER_TIMEOUT_MAX);
+        tell(
+            "TCP_USER_TIMEOUT",
+            socket.set_tcp_user_timeout(Some(timeout)),
+        );
+        tell(
+            "TCP_NOTSENT_LOWAT",
+            socket.set_tcp_notsent_lowat(UNSENT_BYTES_MAX),
+        );
     }
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
     let _ = unacknowledged_max;
-    Ok(())
 }

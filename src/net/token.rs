@@ -3,11 +3,16 @@
 //! A slot of the slab is reused as soon as it is free, and an event of the old connection may still be
 //! in the batch. So a token carries the generation of its connection, and a stale one matches nothing.
 
+use crate::config::limits::CONNECTIONS_CEILING;
+
 /// Bits of a `mio::Token` that hold the slot; the rest holds the generation.
-const SLOT_BITS: u32 = if usize::BITS == 64 { 32 } else { 20 };
+const SLOT_BITS: u32 = if usize::BITS == 64 { 32 } else { 22 };
 const SLOT_MASK: usize = (1 << SLOT_BITS) - 1;
 /// Largest generation that fits beside the slot.
 const GENERATION_MAX: usize = usize::MAX >> SLOT_BITS;
+
+// Accepted connections, those that are refused, and dialed ones all have their slot.
+const _: () = assert!(2 * CONNECTIONS_CEILING < SLOT_MASK);
 
 const WAKER: usize = 0;
 const SIGNALS: usize = 1;

@@ -9,7 +9,7 @@ use super::outbox::Outbox;
 
 /// What one attempt to receive brought.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Received {
+pub(crate) enum Receipt {
     Bytes(usize),
     Nothing,
     /// The peer sends no more.
@@ -28,6 +28,8 @@ pub(crate) struct Transport {
     /// The socket takes more, as far as is known.
     is_writable: bool,
     is_write_ended: bool,
+    /// Why nothing can be sent any more.
+    write_error: Option<io::Error>,
 }
 
 impl Transport {
@@ -40,6 +42,7 @@ impl Transport {
             is_read_ended: false,
             is_writable: true,
             is_write_ended: false,
+            write_error: None,
         }
     }
 
@@ -65,7 +68,7 @@ impl Transport {
     }
 
     pub(crate) fn is_writable(&self) -> bool {
-        self.is_writable
+        self.is_writable && self.write_error.is_none()
     }
 
     pub(crate) fn is_write_ended(&self) -> bool {
@@ -73,20 +76,20 @@ impl Transport {
     }
 
     /// Receives once. A read that does not fill the buffer has emptied the socket.
-    pub(crate) fn receive(&mut self, buffer: &mut [u8]) -> io::Result<Received> {
+    pub(crate) fn receive(&mut self, buffer: &mut [u8]) -> io::Result<Receipt> {
         match retry_interrupted(|| self.stream.read(buffer)) {
             Ok(0) => {
                 self.is_readable = false;
                 self.is_read_ended = true;
-                Ok(Received::End)
+                Ok(Receipt::End)
             }
             Ok(len) => {
                 self.is_readable = len == buffer.len() || self.is_end_announced;
-                Ok(Received::Bytes(len))
+                Ok(Receipt::Bytes(len))
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 self.is_readable = false;
-                Ok(Received::Nothing)
+                self.write_error.take().map_or(Ok(Receipt::Nothing), Err)
             }
             Err(error) => Err(error),
         }
@@ -115,6 +118,15 @@ impl Transport {
             }
         }
         Ok(sent)
+    }
+
+    /// Nothing can be sent any more. The error shows when all that was received before is read.
+    pub(crate) fn give_up_writing(&mut self, error: io::Error) {
+        self.outbox = Outbox::default();
+        self.is_writable = false;
+        self.is_end_announced = true;
+        self.is_readable = true;
+        self.write_error = Some(error);
     }
 
     /// Tells the peer that nothing more will come. To drop a socket with unread input instead would

@@ -1,14 +1,20 @@
 //! How other threads reach a running node.
 
-use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    mem,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use mio::Waker;
 
 use crate::{
-    config::limits::BROADCAST_QUEUE_MAX, counters::Counters, message::Message, net::Outgoing,
+    config::{Limits, limits::BROADCAST_QUEUE_MAX},
+    counters::Counters,
+    message::Message,
+    net::Outgoing,
 };
 
 /// What the threads share with the loop.
@@ -16,16 +22,27 @@ use crate::{
 pub(super) struct Mailbox {
     waker: Arc<Waker>,
     is_stopping: AtomicBool,
-    messages: Mutex<Vec<Message>>,
+    queue: Mutex<Queue>,
+    message_bytes_max: usize,
+    queue_bytes_max: usize,
     counters: Mutex<Counters>,
 }
 
+/// Messages that wait for the loop.
+#[derive(Debug, Default)]
+struct Queue {
+    messages: Vec<Message>,
+    bytes: usize,
+}
+
 impl Mailbox {
-    pub(super) fn new(waker: Arc<Waker>) -> Self {
+    pub(super) fn new(waker: Arc<Waker>, limits: &Limits) -> Self {
         Self {
             waker,
             is_stopping: AtomicBool::new(false),
-            messages: Mutex::default(),
+            queue: Mutex::default(),
+            message_bytes_max: limits.message_bytes_max,
+            queue_bytes_max: limits.outbox_bytes_max,
             counters: Mutex::default(),
         }
     }
@@ -35,7 +52,8 @@ impl Mailbox {
     }
 
     pub(super) fn take_messages(&self) -> Vec<Outgoing> {
-        lock(&self.messages).drain(..).map(Outgoing::new).collect()
+        let queue = mem::take(&mut *lock(&self.queue));
+        queue.messages.into_iter().map(Outgoing::new).collect()
     }
 
     pub(super) fn publish(&self, counters: Counters) {
@@ -54,12 +72,30 @@ pub struct Handle {
     mailbox: Arc<Mailbox>,
 }
 
-/// The loop does not keep up: so many messages wait for it already.
+/// Why messages were not taken. None of the call's messages is sent then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{waiting} messages wait for the node already, at most {BROADCAST_QUEUE_MAX} may")]
-pub struct BroadcastError {
-    /// Messages waiting.
-    pub waiting: usize,
+#[non_exhaustive]
+pub enum BroadcastError {
+    /// The loop does not keep up: too much waits for it already, or the call alone has too much.
+    #[error(
+        "{waiting} messages of {bytes} bytes would wait for the node, at most {BROADCAST_QUEUE_MAX} messages of {bytes_max} bytes may"
+    )]
+    Full {
+        /// Messages that would wait.
+        waiting: usize,
+        /// Bytes that would wait.
+        bytes: usize,
+        /// Bytes that may wait: as many as for one peer.
+        bytes_max: usize,
+    },
+    /// A message is larger than peers accept.
+    #[error("a message has {bytes} bytes, at most {bytes_max} are sent")]
+    TooBig {
+        /// Bytes of the message.
+        bytes: usize,
+        /// The limit of a message.
+        bytes_max: usize,
+    },
 }
 
 impl Handle {
@@ -78,21 +114,38 @@ impl Handle {
         *lock(&self.mailbox.counters)
     }
 
-    /// Sends messages to every connected peer, in this order and in one turn of the loop.
+    /// Sends messages to every peer connected by then, in this order and in one turn of the loop.
     ///
     /// # Errors
-    /// More than [`BROADCAST_QUEUE_MAX`] messages would wait; then none of these is sent.
+    /// A message is larger than [`Limits::message_bytes_max`], or more than [`BROADCAST_QUEUE_MAX`]
+    /// messages or [`Limits::outbox_bytes_max`] bytes would wait. Then none of these messages is sent.
     pub fn broadcast(
         &self,
         messages: impl IntoIterator<Item = Message>,
     ) -> Result<(), BroadcastError> {
-        let mut queue = lock(&self.mailbox.messages);
-        let waiting = queue.len();
-        queue.extend(messages.into_iter().take(BROADCAST_QUEUE_MAX + 1 - waiting));
-        if queue.len() > BROADCAST_QUEUE_MAX {
-            queue.truncate(waiting);
-            return Err(BroadcastError { waiting });
+        // The caller's iterator may take its time, so it is not run under the lock.
+        let messages: Vec<_> = messages.into_iter().take(BROADCAST_QUEUE_MAX + 1).collect();
+        let bytes_max = self.mailbox.message_bytes_max;
+        if let Some(bytes) = messages
+            .iter()
+            .map(Message::len)
+            .find(|len| *len > bytes_max)
+        {
+            return Err(BroadcastError::TooBig { bytes, bytes_max });
         }
+        let mut queue = lock(&self.mailbox.queue);
+        let waiting = queue.messages.len() + messages.len();
+        let bytes = queue.bytes + messages.iter().map(Message::len).sum::<usize>();
+        let bytes_max = self.mailbox.queue_bytes_max;
+        if waiting > BROADCAST_QUEUE_MAX || bytes > bytes_max {
+            return Err(BroadcastError::Full {
+                waiting,
+                bytes,
+                bytes_max,
+            });
+        }
+        queue.messages.extend(messages);
+        queue.bytes = bytes;
         drop(queue);
         self.wake();
         Ok(())

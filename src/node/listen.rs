@@ -7,13 +7,14 @@ use std::{
 
 use super::StartError;
 use crate::{
-    config::{BindAddress, Config},
+    config::{BindAddress, Config, limits::REFUSALS_MAX},
     net::{Network, listen},
 };
 
-/// Descriptors that are not for accepted connections: standard streams, poll, listeners, files, and
-/// those that refusals take.
+/// Descriptors that are not for accepted connections: standard streams, poll, listeners, files.
 const DESCRIPTORS_RESERVED: usize = 64;
+/// Descriptors for each peer that is dialed: a connection, and one more address being tried.
+const DESCRIPTORS_PER_PEER: usize = 2;
 /// How often another free port is sought that is free for all addresses of a name.
 const PORT_ATTEMPTS: usize = 16;
 
@@ -38,13 +39,16 @@ fn sockets_of(
     listen: impl Fn(SocketAddr) -> io::Result<mio::net::TcpListener>,
 ) -> Result<Vec<mio::net::TcpListener>, StartError> {
     let resolved = (bind.host(), bind.port()).to_socket_addrs();
-    let mut addresses: Vec<_> = resolved
-        .map_err(|error| StartError::Resolve {
-            bind: bind.clone(),
-            error,
-        })?
-        .collect();
-    addresses.dedup();
+    let resolved = resolved.map_err(|error| StartError::Resolve {
+        bind: bind.clone(),
+        error,
+    })?;
+    let mut addresses = Vec::new();
+    for address in resolved {
+        if !addresses.contains(&address) {
+            addresses.push(address);
+        }
+    }
     let mut attempts = 0;
     loop {
         attempts += 1;
@@ -106,11 +110,11 @@ pub(super) fn fit_to_descriptors(mut config: Config) -> Config {
     let Ok((descriptors, _)) = rlimit::Resource::NOFILE.get() else {
         return config;
     };
-    let reserved = DESCRIPTORS_RESERVED + config.peers.len();
-    let room = usize::try_from(descriptors)
-        .unwrap_or(usize::MAX)
-        .saturating_sub(reserved)
-        .max(1);
+    let descriptors = usize::try_from(descriptors).unwrap_or(usize::MAX);
+    let for_refusals = REFUSALS_MAX.min(descriptors / 8);
+    let for_peers = DESCRIPTORS_PER_PEER * config.peers.len();
+    let reserved = DESCRIPTORS_RESERVED + for_refusals + for_peers;
+    let room = descriptors.saturating_sub(reserved).max(1);
     let wanted = config.limits.connections_max;
     if wanted > room {
         log::warn!(

@@ -27,9 +27,10 @@ pub use self::{
     output::{Output, Received},
 };
 use crate::{
-    config::{Config, limits},
+    config::Config,
     message::Message,
-    net::{CloseReason, Event, Network, Outgoing, Source, Token},
+    net::{CloseReason, Event, Network, Source, Token},
+    printable::Excerpt,
 };
 
 /// Events taken from the poll at once; more wait for the next turn.
@@ -45,8 +46,6 @@ pub struct Node {
     broadcast: Broadcast,
     echo: bool,
     shutdown_timeout: Duration,
-    /// What the network tells during a step; empty between steps.
-    events: Vec<Event>,
     state: State,
 }
 
@@ -76,12 +75,11 @@ impl Node {
         Ok(Self {
             poll,
             network,
-            mailbox: Arc::new(Mailbox::new(waker)),
+            mailbox: Arc::new(Mailbox::new(waker, &config.limits)),
             signals: None,
             broadcast: Broadcast::new(&config, name),
             echo: config.echo,
             shutdown_timeout: config.limits.shutdown_timeout,
-            events: Vec::new(),
             state: State::Running,
         })
     }
@@ -142,10 +140,7 @@ impl Node {
         self.network.counters().turns += 1;
         for event in ready {
             match Source::from(event.token()) {
-                Source::Connection(token) => {
-                    self.network
-                        .on_connection_ready(token, event, now, &mut self.events);
-                }
+                Source::Connection(token) => self.network.on_connection_ready(token, event, now),
                 Source::Listener(index) => self.network.on_listener_ready(index),
                 Source::Waker => self.on_wake(now),
                 Source::Signals => self.on_signals(now),
@@ -154,25 +149,16 @@ impl Node {
             }
         }
         self.network.accept(now);
-        self.read(now, output);
-        self.network.expire(now, &mut self.events);
+        self.network.begin_reading();
+        while self.network.read(now) {
+            self.handle_events(now, output);
+        }
+        self.network.expire(now);
         self.broadcast_if_due(now);
-        self.network.flush(now, &mut self.events);
+        self.network.flush(now);
         self.handle_events(now, output);
         output.flush();
         self.mailbox.publish(*self.network.counters());
-    }
-
-    /// Reads each connection that has something, once, until the turn's budget is used up.
-    fn read(&mut self, now: Instant, output: &mut dyn Output) {
-        let mut received = 0;
-        for _ in 0..self.network.ready_count() {
-            received += self.network.read_next(now, &mut self.events);
-            self.handle_events(now, output);
-            if received >= limits::READ_BYTES_PER_TURN {
-                break;
-            }
-        }
     }
 
     /// How long the poll may sleep: until something is due, and for ever if nothing is.
@@ -192,11 +178,7 @@ impl Node {
     }
 
     fn handle_events(&mut self, now: Instant, output: &mut dyn Output) {
-        if self.events.is_empty() {
-            return;
-        }
-        let mut events = std::mem::take(&mut self.events);
-        for event in events.drain(..) {
+        while let Some(event) = self.network.poll_event() {
             match event {
                 Event::Opened(peer) => {
                     if let Some((name, path)) = self.network.describe(peer) {
@@ -221,9 +203,6 @@ impl Node {
                 }
             }
         }
-        // What was sent while handling may have told something new; that is kept.
-        events.append(&mut self.events);
-        self.events = events;
     }
 
     fn on_message(&mut self, peer: Token, message: Message, now: Instant, output: &mut dyn Output) {
@@ -235,8 +214,7 @@ impl Node {
             });
         }
         if self.echo {
-            self.network
-                .send(peer, &mut Outgoing::new(message), now, &mut self.events);
+            self.network.answer(peer, message, now);
         }
     }
 
@@ -302,7 +280,7 @@ impl std::fmt::Display for OnPath<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.0 {
             "/" => Ok(()),
-            path => write!(f, " on {}", crate::Printable(path)),
+            path => write!(f, " on {}", Excerpt(path)),
         }
     }
 }

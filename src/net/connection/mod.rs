@@ -14,12 +14,14 @@ use std::{
 
 use mio::net::TcpStream;
 
+pub(crate) use self::receiving::Portion;
+
 use super::{
     close::CloseReason,
     frame::Outgoing,
     keepalive::{Check, KeepAlive},
-    outbox::Pushed,
-    session::{Role, Session},
+    outbox::{Purpose, Pushed},
+    session::Session,
     timer::Deadlines,
     token::Token,
     transport::Transport,
@@ -47,11 +49,11 @@ pub(crate) struct Turn<'a> {
 pub(crate) enum Notice {
     /// TCP is connected; only of dialed connections.
     Connected,
-    /// The other side is this very node; only of dialed connections.
-    Itself,
     /// The upgrade is done.
     Opened,
     Message(Message),
+    /// Messages to a slow peer begin to be dropped, while so many bytes wait.
+    Sheds(usize),
 }
 
 /// Who opened the connection.
@@ -96,9 +98,9 @@ pub(crate) struct Connection {
     /// Messages are being dropped since the outbox was last empty.
     is_shedding: bool,
     /// Noted for the flush at the end of the turn.
-    pub(crate) is_dirty: bool,
-    /// Noted for another read without an event of the poll.
-    pub(crate) is_ready: bool,
+    pub(crate) is_noted_to_flush: bool,
+    /// Noted to be read when its turn comes.
+    pub(crate) is_noted_to_read: bool,
 }
 
 impl Connection {
@@ -180,8 +182,8 @@ impl Connection {
             reason: None,
             was_open: false,
             is_shedding: false,
-            is_dirty: false,
-            is_ready: false,
+            is_noted_to_flush: false,
+            is_noted_to_read: false,
         };
         connection.set_deadline(Some(turn.now + timeout), turn);
         connection
@@ -254,14 +256,16 @@ impl Connection {
             && !self.is_ended()
     }
 
-    /// Whether there may be something to receive, and it should be. Not while much waits for the peer
-    /// itself: a peer that sends and never reads is not read either.
+    /// Whether there may be something to receive, and it should be.
     pub(crate) fn wants_to_read(&self, limits: &Limits) -> bool {
-        let held_bytes = self.transport.outbox.held_bytes();
-        let is_paused =
-            self.is_open() && held_bytes > limits::high_water_bytes(limits.outbox_bytes_max);
         let is_connected = !matches!(self.phase, Phase::Connecting(_) | Phase::Ended);
-        self.transport.is_readable() && is_connected && !is_paused
+        self.transport.is_readable() && is_connected && !self.is_paused(limits)
+    }
+
+    /// A peer that takes no answers is asked for no more questions.
+    fn is_paused(&self, limits: &Limits) -> bool {
+        let answer_bytes = self.transport.outbox.answer_bytes();
+        self.is_open() && answer_bytes > limits::high_water_bytes(limits.outbox_bytes_max)
     }
 
     /// The poll says that there is something to receive, or with `is_end` that an end or an error is.
@@ -273,7 +277,8 @@ impl Connection {
     pub(crate) fn flush(&mut self, turn: &mut Turn<'_>) {
         match self.transport.flush() {
             Ok(sent) => turn.counters.bytes_sent += sent as u64,
-            Err(error) => return self.fail(&error, turn),
+            // What the peer has sent before is still there to be read, and its last word tells more.
+            Err(error) => return self.transport.give_up_writing(error),
         }
         if self.transport.outbox.is_empty() {
             self.is_shedding = false;
@@ -286,61 +291,40 @@ impl Connection {
         }
     }
 
-    /// Queues a message. Returns whether the peer gets it, now or later.
-    pub(crate) fn send(&mut self, outgoing: &mut Outgoing, turn: &mut Turn<'_>) -> bool {
-        if !self.is_open() && !self.may_still_answer() {
-            return false;
-        }
-        let frame = outgoing.frame_for(match self.side {
-            Side::Dialed(_) => Role::Client,
-            Side::Accepted | Side::Refused => Role::Server,
-        });
+    /// Queues a message. Returns the bytes that wait when messages begin to be dropped for this peer.
+    pub(crate) fn send(
+        &mut self,
+        outgoing: &mut Outgoing,
+        purpose: Purpose,
+        turn: &mut Turn<'_>,
+    ) -> Option<usize> {
+        let Phase::Open(session) = &self.phase else {
+            return None;
+        };
+        let frame = outgoing.frame_for(session.role());
         let bytes_max = turn.limits.outbox_bytes_max;
-        match self
+        if !self.transport.outbox.fits(frame.len(), bytes_max) && self.transport.is_writable() {
+            // A peer is slow only when its socket takes no more; a burst alone is not its fault.
+            self.flush(turn);
+        }
+        let pushed = self
             .transport
             .outbox
-            .push_data(frame, bytes_max, turn.slow_peer)
-        {
-            Pushed::Queued => {}
-            Pushed::Displaced(count) => self.on_dropped(count, turn),
-            Pushed::Dropped(count) => {
-                self.on_dropped(count, turn);
-                return false;
-            }
+            .push_message(frame, purpose, bytes_max, turn.slow_peer);
+        let (is_queued, dropped) = match pushed {
+            Pushed::Queued => (true, 0),
+            Pushed::Displaced(dropped) => (true, dropped),
+            Pushed::Dropped(dropped) => (false, dropped),
             Pushed::Overflow => {
-                turn.counters.messages_dropped += 1;
                 self.close(CloseReason::Slow(self.pending_bytes()), turn);
-                return false;
+                turn.counters.messages_dropped += 1;
+                return None;
             }
-        }
-        turn.counters.messages_sent += 1;
-        true
-    }
-
-    /// Counts messages that were dropped for a slow peer; tells of it once until it has caught up.
-    fn on_dropped(&mut self, count: usize, turn: &mut Turn<'_>) {
-        turn.counters.messages_dropped += count as u64;
-        if !mem::replace(&mut self.is_shedding, true) {
-            let (remote, pending) = (self.remote, self.pending_bytes());
-            log::warn!(
-                "peer {remote} reads too slowly: {pending} bytes wait, messages to it are dropped"
-            );
-        }
-    }
-
-    /// Whether what the peer sent before it ended the session can still be answered: it was received
-    /// together with that end, and our Close has not gone out.
-    fn may_still_answer(&self) -> bool {
-        let is_ended_by_peer = matches!(
-            self.reason,
-            Some(
-                CloseReason::ByPeer(..)
-                    | CloseReason::Protocol(_)
-                    | CloseReason::NotUtf8
-                    | CloseReason::TooBig(_)
-            )
-        );
-        is_ended_by_peer && self.transport.outbox.has_unsent_close()
+        };
+        turn.counters.messages_sent += u64::from(is_queued);
+        turn.counters.messages_dropped += dropped as u64;
+        let begins_to_shed = dropped > 0 && !mem::replace(&mut self.is_shedding, true);
+        begins_to_shed.then(|| self.pending_bytes())
     }
 
     /// Says why and starts to close; an upgrade under way is broken off.
@@ -349,7 +333,7 @@ impl Connection {
             Phase::Open(mut session) => {
                 if let CloseReason::Slow(_) = reason {
                     // What waits would only be waited for longer; the Close tells that it is lost.
-                    turn.counters.messages_dropped += self.transport.outbox.clear_unsent() as u64;
+                    turn.counters.messages_dropped += self.transport.outbox.clear() as u64;
                 }
                 session.close(&reason, &mut self.transport.outbox);
                 self.phase = Phase::Closing(session);
@@ -405,17 +389,6 @@ impl Connection {
         turn.deadlines.set(self.token, &mut self.deadline, deadline);
     }
 
-    /// Both Closes are sent and received; it is the peer that ends the connection (RFC 6455 §7.1.1).
-    fn await_end(&mut self, turn: &mut Turn<'_>) {
-        self.phase = match mem::replace(&mut self.phase, Phase::Ended) {
-            Phase::Open(session) => {
-                self.set_deadline(Some(turn.now + turn.limits.close_timeout), turn);
-                Phase::Closing(session)
-            }
-            phase => phase,
-        };
-    }
-
     fn answer(&mut self, refusal: &Refusal, with_body: bool, turn: &mut Turn<'_>) {
         turn.counters.requests_answered += 1;
         let reason = CloseReason::Failed(refusal.to_string());
@@ -445,10 +418,12 @@ impl Connection {
                 turn.counters.pings_sent += 1;
                 next
             }
-            // Nothing was received because nothing was read: the peer does not take our answers.
-            Check::Dead(_) if self.transport.is_readable() => {
+            // Nothing was received because nothing was read: the peer takes no answers.
+            Check::Dead(_) if self.is_paused(turn.limits) => {
                 return self.close(CloseReason::Slow(self.pending_bytes()), turn);
             }
+            // Something is there, but its turn to be read has not come yet.
+            Check::Dead(_) if self.transport.is_readable() => turn.now + interval,
             Check::Dead(silence) => {
                 return self.close(CloseReason::Silent(silence.as_secs()), turn);
             }

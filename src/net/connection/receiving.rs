@@ -10,92 +10,106 @@ use mio::net::TcpStream;
 use super::{Connection, Notice, Phase, Turn};
 use crate::net::{
     close::CloseReason,
-    session::{Heard, Role, Session, Standing},
-    transport::Received,
+    session::{Role, Session, Step},
+    transport::Receipt,
     upgrade::{self, Request, Response},
 };
 
+/// What one read has brought: so many bytes of the buffer, and whether they are the last ones.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Portion {
+    pub(crate) len: usize,
+    pub(crate) is_end: bool,
+}
+
 impl Connection {
     /// The poll says that the socket takes bytes, which for a dialed one means that it is connected.
-    pub(crate) fn on_writable(&mut self, turn: &mut Turn<'_>, mut tell: impl FnMut(Notice)) {
+    pub(crate) fn on_writable(&mut self, turn: &mut Turn<'_>) -> Option<Notice> {
         self.transport.set_writable();
         if !matches!(self.phase, Phase::Connecting(_)) {
-            return;
+            return None;
         }
         match connect_result(self.transport.stream()) {
-            Ok(false) => {}
-            Ok(true) => {
-                if let Phase::Connecting(dialing) = mem::replace(&mut self.phase, Phase::Ended) {
-                    self.transport.outbox.push_control(dialing.request.into());
-                    self.phase = Phase::Response(Vec::new(), dialing.accept);
-                }
-                tell(Notice::Connected);
-            }
-            Err(error) => self.fail(&error, turn),
-        }
-    }
-
-    /// Receives once and works through what came. Returns how many bytes that were.
-    pub(crate) fn read(
-        &mut self,
-        buffer: &mut [u8],
-        turn: &mut Turn<'_>,
-        tell: impl FnMut(Notice),
-    ) -> usize {
-        match self.transport.receive(buffer) {
-            Ok(Received::Bytes(len)) => {
-                self.on_bytes(&buffer[..len], false, turn, tell);
-                len
-            }
-            Ok(Received::End) => {
-                self.on_bytes(&[], true, turn, tell);
-                0
-            }
-            Ok(Received::Nothing) => 0,
+            Ok(false) => return None,
+            Ok(true) => {}
             Err(error) => {
                 self.fail(&error, turn);
-                0
+                return None;
             }
         }
+        if let Phase::Connecting(dialing) = mem::replace(&mut self.phase, Phase::Ended) {
+            self.transport.outbox.push_control(dialing.request.into());
+            self.phase = Phase::Response(Vec::new(), dialing.accept);
+        }
+        Some(Notice::Connected)
     }
 
-    fn on_bytes(
-        &mut self,
-        bytes: &[u8],
-        end: bool,
-        turn: &mut Turn<'_>,
-        mut tell: impl FnMut(Notice),
-    ) {
-        turn.counters.bytes_received += bytes.len() as u64;
+    /// Receives once. What came is to be given to [`Self::work`] until that has nothing more to tell.
+    pub(crate) fn receive(&mut self, buffer: &mut [u8], turn: &mut Turn<'_>) -> Option<Portion> {
+        let portion = match self.transport.receive(buffer) {
+            Ok(Receipt::Bytes(len)) => Portion { len, is_end: false },
+            Ok(Receipt::End) => Portion {
+                len: 0,
+                is_end: true,
+            },
+            Ok(Receipt::Nothing) => return None,
+            Err(error) => {
+                self.fail(&error, turn);
+                return None;
+            }
+        };
+        turn.counters.bytes_received += portion.len as u64;
         self.keep_alive.on_received(turn.now);
+        Some(portion)
+    }
+
+    /// Works through received bytes up to the next thing to tell, and takes what it has worked through
+    /// off `unread`. With nothing to tell, all is worked through.
+    pub(crate) fn work(
+        &mut self,
+        unread: &mut &[u8],
+        is_end: bool,
+        turn: &mut Turn<'_>,
+    ) -> Option<Notice> {
         match &mut self.phase {
-            Phase::Request(head) if !end => {
-                if let Some(head) = upgrade::gather(head, bytes, turn.limits.head_bytes_max) {
-                    self.on_request(&head, turn, &mut tell);
-                }
-            }
-            Phase::Response(head, _) if !end => {
-                if let Some(head) = upgrade::gather(head, bytes, turn.limits.head_bytes_max) {
-                    self.on_response(&head, turn, &mut tell);
-                }
-            }
-            Phase::Open(_) | Phase::Closing(_) => self.on_frames(bytes, end, turn, &mut tell),
-            Phase::Lingering if end && self.transport.outbox.is_empty() => self.end(turn),
-            // A peer that ends its half may still read ours.
-            Phase::Lingering => {}
-            Phase::Connecting(_) | Phase::Ended => {}
-            Phase::Request(_) | Phase::Response(..) => {
+            Phase::Open(_) | Phase::Closing(_) => self.work_frames(unread, is_end, turn),
+            Phase::Request(_) | Phase::Response(..) if is_end => {
                 let reason = CloseReason::Failed("ended before the upgrade was done".to_owned());
                 self.reason.get_or_insert(reason);
                 self.end(turn);
+                None
             }
+            Phase::Request(head) | Phase::Response(head, _) => {
+                let bytes = mem::take(unread);
+                let head = upgrade::gather(head, bytes, turn.limits.head_bytes_max)?;
+                let head_len = match self.phase {
+                    Phase::Request(_) => self.on_request(&head, turn)?,
+                    _ => self.on_response(&head, turn)?,
+                };
+                // The head was incomplete before these bytes, so what follows it is among them.
+                *unread = &bytes[bytes.len() - (head.len() - head_len)..];
+                Some(Notice::Opened)
+            }
+            // A peer that ends its half may still read ours.
+            Phase::Lingering if is_end && self.transport.outbox.is_empty() => {
+                self.end(turn);
+                None
+            }
+            Phase::Lingering | Phase::Connecting(_) | Phase::Ended => None,
         }
     }
 
-    fn on_request(&mut self, bytes: &[u8], turn: &mut Turn<'_>, tell: &mut impl FnMut(Notice)) {
+    /// Judges a request head. Returns its length if it is an upgrade and granted.
+    fn on_request(&mut self, bytes: &[u8], turn: &mut Turn<'_>) -> Option<usize> {
         match upgrade::judge_request(bytes, turn.limits.head_bytes_max, turn.id) {
-            Request::Incomplete => self.phase = Phase::Request(bytes.to_vec()),
-            Request::Answer { answer, with_body } => self.answer(&answer, with_body, turn),
+            Request::Incomplete => {
+                self.phase = Phase::Request(bytes.to_vec());
+                None
+            }
+            Request::Answer { answer, with_body } => {
+                self.answer(&answer, with_body, turn);
+                None
+            }
             Request::Upgrade {
                 head_len,
                 target,
@@ -105,96 +119,89 @@ impl Connection {
                 if target != "/" {
                     self.target = Some(target.into());
                 }
-                self.open(Role::Server, &bytes[head_len..], turn, tell);
+                self.open(Role::Server, turn);
+                Some(head_len)
             }
         }
     }
 
-    fn on_response(&mut self, bytes: &[u8], turn: &mut Turn<'_>, tell: &mut impl FnMut(Notice)) {
+    /// Judges a response head. Returns its length if it grants the upgrade.
+    fn on_response(&mut self, bytes: &[u8], turn: &mut Turn<'_>) -> Option<usize> {
         let Phase::Response(head, accept) = &mut self.phase else {
-            return;
+            return None;
         };
-        match upgrade::judge_response(bytes, turn.limits.head_bytes_max, accept, turn.id) {
-            Response::Incomplete => *head = bytes.to_vec(),
-            Response::Granted { head_len } => {
-                self.open(Role::Client, &bytes[head_len..], turn, tell);
-            }
-            Response::Itself => {
-                tell(Notice::Itself);
-                self.end(turn);
-            }
-            Response::Refused(text) => {
-                self.reason = Some(CloseReason::Failed(text));
-                self.end(turn);
-            }
-        }
+        let reason =
+            match upgrade::judge_response(bytes, turn.limits.head_bytes_max, accept, turn.id) {
+                Response::Incomplete => {
+                    *head = bytes.to_vec();
+                    return None;
+                }
+                Response::Granted { head_len } => {
+                    self.open(Role::Client, turn);
+                    return Some(head_len);
+                }
+                Response::Itself => CloseReason::Itself,
+                Response::Refused(text) => CloseReason::Failed(text),
+            };
+        self.reason = Some(reason);
+        self.end(turn);
+        None
     }
 
-    /// The upgrade is done, and `tail` came along with it.
-    fn open(
-        &mut self,
-        role: Role,
-        tail: &[u8],
-        turn: &mut Turn<'_>,
-        tell: &mut impl FnMut(Notice),
-    ) {
+    fn open(&mut self, role: Role, turn: &mut Turn<'_>) {
         self.phase = Phase::Open(Session::new(role, turn.limits.message_bytes_max));
         self.was_open = true;
-        self.set_deadline(
-            turn.limits
-                .ping_interval
-                .map(|interval| turn.now + interval),
-            turn,
-        );
-        tell(Notice::Opened);
-        self.on_frames(tail, false, turn, tell);
+        let check_at = turn
+            .limits
+            .ping_interval
+            .map(|interval| turn.now + interval);
+        self.set_deadline(check_at, turn);
     }
 
-    fn on_frames(
+    fn work_frames(
         &mut self,
-        bytes: &[u8],
-        end: bool,
+        unread: &mut &[u8],
+        is_end: bool,
         turn: &mut Turn<'_>,
-        tell: &mut impl FnMut(Notice),
-    ) {
-        let (Phase::Open(session) | Phase::Closing(session)) = &mut self.phase else {
-            return;
-        };
-        let (mut answered, mut closed_by_peer) = (None, None);
-        let standing = session.receive(
-            bytes,
-            end,
-            &mut self.transport.outbox,
-            |heard| match heard {
-                Heard::Message(message) => {
+    ) -> Option<Notice> {
+        loop {
+            let (Phase::Open(session) | Phase::Closing(session)) = &mut self.phase else {
+                return None;
+            };
+            match session.step(unread, is_end, &mut self.transport.outbox) {
+                Step::Message(message) => {
                     turn.counters.messages_received += 1;
-                    tell(Notice::Message(message));
+                    return Some(Notice::Message(message));
                 }
-                Heard::Pong(payload) => answered = Some(payload),
-                Heard::Close(reason) => closed_by_peer = Some(reason),
-            },
-        );
-        if let Some(payload) = answered {
-            self.keep_alive.on_pong(&payload, turn.now);
-        }
-        let is_closed_by_peer = closed_by_peer.is_some();
-        if let Some(reason) = closed_by_peer {
-            self.reason.get_or_insert(reason);
-        }
-        match standing {
-            Standing::Going if is_closed_by_peer => self.await_end(turn),
-            Standing::Going => {}
-            // The peer is not there any more to hear a last word.
-            Standing::Finished | Standing::Broken(_) if end => {
-                self.reason.get_or_insert(CloseReason::Vanished);
-                self.end(turn);
-            }
-            Standing::Finished => self.linger(turn.limits.close_timeout, turn),
-            Standing::Broken(reason) => {
-                self.reason.get_or_insert(reason);
-                self.linger(turn.limits.close_timeout, turn);
+                Step::Pong(payload) => self.keep_alive.on_pong(&payload, turn.now),
+                Step::Close(reason) => {
+                    self.reason.get_or_insert(reason);
+                    self.await_end(turn);
+                }
+                Step::Drained => return None,
+                // The peer is not there any more to hear a last word.
+                Step::Finished | Step::Broken(_) if is_end => {
+                    self.reason.get_or_insert(CloseReason::Vanished);
+                    self.end(turn);
+                }
+                Step::Finished => self.linger(turn.limits.close_timeout, turn),
+                Step::Broken(reason) => {
+                    self.reason.get_or_insert(reason);
+                    self.linger(turn.limits.close_timeout, turn);
+                }
             }
         }
+    }
+
+    /// Both Closes are sent and received; it is the peer that ends the connection (RFC 6455 §7.1.1).
+    fn await_end(&mut self, turn: &mut Turn<'_>) {
+        self.phase = match mem::replace(&mut self.phase, Phase::Ended) {
+            Phase::Open(session) => {
+                self.set_deadline(Some(turn.now + turn.limits.close_timeout), turn);
+                Phase::Closing(session)
+            }
+            phase => phase,
+        };
     }
 }
 

@@ -35,7 +35,7 @@ impl<'a> Fields<'a> {
             .0
             .iter()
             .filter(move |field| field.name.eq_ignore_ascii_case(name));
-        fields.map(|field| std::str::from_utf8(field.value).unwrap_or_default())
+        fields.map(|field| trim(std::str::from_utf8(field.value).unwrap_or_default()))
     }
 
     pub(super) fn count(&self, name: &str) -> usize {
@@ -45,16 +45,18 @@ impl<'a> Fields<'a> {
     /// The value of a field that stands there exactly once.
     pub(super) fn only(&self, name: &str) -> Option<&'a str> {
         let mut values = self.all(name);
-        values
-            .next()
-            .filter(|_| values.next().is_none())
-            .map(str::trim)
+        values.next().filter(|_| values.next().is_none())
     }
 
     /// Whether a comma-separated list, which may be spread over several fields, has the token.
     pub(super) fn has_token(&self, name: &str, token: &str) -> bool {
         self.all(name)
             .flat_map(|value| value.split(','))
-            .any(|part| part.trim().eq_ignore_ascii_case(token))
+            .any(|part| trim(part).eq_ignore_ascii_case(token))
     }
+}
+
+/// Without the white space that HTTP knows (RFC 9110 §5.6.3); str::trim knows much more.
+fn trim(text: &str) -> &str {
+    text.trim_matches([' ', '\t'])
 }

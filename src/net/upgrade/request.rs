@@ -1,10 +1,17 @@
 //! What an accepted connection asks for.
 
+use std::borrow::Cow;
+
 use tungstenite::handshake::derive_accept_key;
 
 use super::{
     NODE_HEADER, NodeId, Refusal, Status,
     head::{Fields, HEADERS_MAX},
+};
+
+const VERSION_REFUSAL: Refusal = Refusal {
+    status: Status::VersionNotSupported,
+    reason: "only HTTP/1.1 is spoken here",
 };
 
 /// What a request head turned out to be.
@@ -46,10 +53,13 @@ pub(crate) fn judge_request(bytes: &[u8], head_bytes_max: usize, id: NodeId) -> 
     let method = request.method.unwrap_or_default();
     let target = request.path.unwrap_or_default();
     let fields = Fields(request.headers);
-    match judge_fields(method, request.version, target, &fields, id) {
+    let target = origin_form(target);
+    let verdict = judge_http(request.version, &fields)
+        .and_then(|()| judge_upgrade(method, &target, &fields, id));
+    match verdict {
         Ok(accept) => Request::Upgrade {
             head_len,
-            target: origin_form(target).to_owned(),
+            target: target.into_owned(),
             response: format!(
                 "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
                  Sec-WebSocket-Accept: {accept}\r\n\r\n"
@@ -69,72 +79,68 @@ fn refusal_of(error: httparse::Error) -> Refusal {
             Status::HeadTooLarge,
             "the request has too many header fields",
         ),
-        httparse::Error::Version => {
-            Refusal::new(Status::VersionNotSupported, "only HTTP/1.1 is spoken here")
-        }
+        httparse::Error::Version => VERSION_REFUSAL,
         _ => Refusal::new(Status::BadRequest, "this is not an HTTP request"),
     }
 }
 
+/// What HTTP demands of any request, and that it has no body, which nobody here would read.
+fn judge_http(version: Option<u8>, fields: &Fields<'_>) -> Result<(), Refusal> {
+    let bad = |reason| Err(Refusal::new(Status::BadRequest, reason));
+    if version != Some(1) {
+        return Err(VERSION_REFUSAL);
+    }
+    let is_host = |host: &str| !host.is_empty() && !host.contains([' ', '\t', '/', '@']);
+    if !fields.only("host").is_some_and(is_host) {
+        return bad("a request needs exactly one Host");
+    }
+    let has_length = fields.all("content-length").any(|length| length != "0");
+    if has_length || fields.count("transfer-encoding") > 0 {
+        return bad("a request with a body is not accepted here");
+    }
+    Ok(())
+}
+
 /// The accept key for an upgrade, or the answer for everything else.
-fn judge_fields(
+fn judge_upgrade(
     method: &str,
-    version: Option<u8>,
     target: &str,
     fields: &Fields<'_>,
     id: NodeId,
 ) -> Result<String, Refusal> {
-    let bad = |reason| Refusal::new(Status::BadRequest, reason);
-    let is_page = matches!(method, "GET" | "HEAD") && target == "/healthz";
-    if version != Some(1) {
-        return Err(Refusal::new(
-            Status::VersionNotSupported,
-            "only HTTP/1.1 is spoken here",
-        ));
-    }
-    if fields.count("host") != 1 {
-        return Err(bad("a request needs exactly one Host"));
-    }
-    if fields.count("transfer-encoding") > 0
-        || fields
-            .all("content-length")
-            .any(|length| length.trim() != "0")
-    {
-        return Err(bad("a request with a body is not accepted here"));
-    }
-    if !fields.has_token("upgrade", "websocket") && is_page {
-        return Err(Refusal::new(Status::Ok, "ok"));
+    let refuse = |status, reason| Err(Refusal::new(status, reason));
+    let is_upgrade = fields.has_token("upgrade", "websocket");
+    let is_health = target == "/healthz" || target.starts_with("/healthz?");
+    if !is_upgrade && is_health && matches!(method, "GET" | "HEAD") {
+        return refuse(Status::Ok, "ok");
     }
     if method != "GET" {
-        return Err(Refusal::new(
-            Status::MethodNotAllowed,
-            "only GET is accepted here",
-        ));
+        return refuse(Status::MethodNotAllowed, "only GET is accepted here");
     }
-    if !origin_form(target).starts_with('/') || target.contains('#') {
-        return Err(bad("the request target is not a path"));
+    if !target.starts_with('/') || target.contains('#') {
+        return refuse(Status::BadRequest, "the request target is not a path");
     }
-    if !fields.has_token("upgrade", "websocket") || !fields.has_token("connection", "upgrade") {
-        return Err(Refusal::new(
+    if !is_upgrade || !fields.has_token("connection", "upgrade") {
+        return refuse(
             Status::UpgradeRequired,
             "this is a WebSocket endpoint: connect with a WebSocket client, for example a ws:// URL",
-        ));
+        );
     }
     if fields.only("sec-websocket-version") != Some("13") {
-        return Err(Refusal::new(
+        return refuse(
             Status::UpgradeRequired,
             "only version 13 of the WebSocket protocol is spoken here",
-        ));
+        );
     }
-    let key = fields
-        .only("sec-websocket-key")
-        .filter(|key| is_websocket_key(key))
-        .ok_or_else(|| bad("Sec-WebSocket-Key must be 16 bytes in base64"))?;
+    let key = fields.only("sec-websocket-key");
+    let Some(key) = key.filter(|key| is_websocket_key(key)) else {
+        return refuse(
+            Status::BadRequest,
+            "Sec-WebSocket-Key must be 16 bytes in base64",
+        );
+    };
     if fields.only(NODE_HEADER) == Some(&id.to_string()) {
-        return Err(Refusal::new(
-            Status::LoopDetected,
-            "this node has dialed itself",
-        ));
+        return refuse(Status::LoopDetected, "this node has dialed itself");
     }
     Ok(derive_accept_key(key.as_bytes()))
 }
@@ -151,18 +157,20 @@ fn is_websocket_key(key: &str) -> bool {
 }
 
 /// Path and query of a request target, which may be a whole URL (RFC 9112 §3.2.2).
-fn origin_form(target: &str) -> &str {
+fn origin_form(target: &str) -> Cow<'_, str> {
     let rest = ["http://", "https://", "ws://", "wss://"]
         .iter()
         .find_map(|scheme| {
-            target
-                .get(..scheme.len())?
-                .eq_ignore_ascii_case(scheme)
-                .then(|| &target[scheme.len()..])
+            let (start, rest) = target.split_at_checked(scheme.len())?;
+            start.eq_ignore_ascii_case(scheme).then_some(rest)
         });
-    match rest {
-        None => target,
-        Some(rest) => rest.find('/').map_or("/", |slash| &rest[slash..]),
+    let Some(rest) = rest else {
+        return Cow::Borrowed(target);
+    };
+    match rest.find(['/', '?']) {
+        None => Cow::Borrowed("/"),
+        Some(at) if rest[at..].starts_with('?') => Cow::Owned(format!("/{}", &rest[at..])),
+        Some(at) => Cow::Borrowed(&rest[at..]),
     }
 }
 
@@ -225,6 +233,18 @@ mod tests {
     }
 
     #[test]
+    fn a_whole_url_as_target_counts_as_its_path_and_query() {
+        for (url, expected) in [
+            ("http://h", "/"),
+            ("ws://h/a?b", "/a?b"),
+            ("WS://h?q=/admin", "/?q=/admin"),
+            ("/plain?x", "/plain?x"),
+        ] {
+            assert_eq!(origin_form(url), expected);
+        }
+    }
+
+    #[test]
     fn a_head_is_incomplete_until_its_last_byte() {
         let request = upgrade("/");
         for len in 0..request.len() {
@@ -280,6 +300,10 @@ mod tests {
             ("GET / ", "GET * ", 400),
             ("GET / ", "GET /a#b ", 400),
             ("GET / ", "GET ws://localhost:8080/a ", 101),
+            ("GET / ", "GET ws://localhost:8080 ", 101),
+            ("localhost:8080", "", 400),
+            ("localhost:8080", "a b", 400),
+            ("Upgrade: websocket", "Upgrade: \u{a0}websocket", 426),
             (
                 "Host",
                 "Wsmesh-Node: 00000000000000000000000000000007\r\nHost",
@@ -325,6 +349,7 @@ mod tests {
     fn the_health_page_answers_get_and_head() {
         let get = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
         assert_eq!(status(get), 200);
+        assert_eq!(status(&get.replace("healthz", "healthz?full")), 200);
         let Request::Answer { answer, with_body } = judge(&get.replace("GET", "HEAD")) else {
             panic!("no answer");
         };

@@ -8,7 +8,7 @@ use super::{
     NODE_HEADER, NodeId,
     head::{Fields, HEADERS_MAX},
 };
-use crate::{config::PeerUrl, printable::Printable};
+use crate::{config::PeerUrl, printable::Excerpt};
 
 /// What the dialed side answered.
 #[derive(Debug, PartialEq, Eq)]
@@ -70,6 +70,9 @@ pub(crate) fn judge_response(
     if code == 508 && fields.only(NODE_HEADER) == Some(&id.to_string()) {
         return Response::Itself;
     }
+    if response.version != Some(1) {
+        return Response::Refused("the answer is not HTTP/1.1".to_owned());
+    }
     if code != 101 {
         return Response::Refused(refusal_text(code, response.reason, &fields));
     }
@@ -93,14 +96,14 @@ pub(crate) fn judge_response(
 fn refusal_text(code: u16, reason: Option<&str>, fields: &Fields<'_>) -> String {
     let mut text = format!("answered {code}");
     if let Some(reason) = reason.filter(|reason| !reason.is_empty()) {
-        let _ = write!(text, " {}", Printable(reason));
+        let _ = write!(text, " {}", Excerpt(reason));
     }
     text.push_str(" instead of an upgrade");
     if let Some(location) = fields.only("location") {
         let _ = write!(
             text,
             "; redirects are not followed, dial {} instead",
-            Printable(location)
+            Excerpt(location)
         );
     }
     text
@@ -190,6 +193,7 @@ mod tests {
             refused("Upgrade:", "Sec-WebSocket-Protocol: x\r\nUpgrade:").contains("subprotocol")
         );
         assert!(refused("HTTP/1.1", "SSH-2.0").contains("not HTTP"));
+        assert!(refused("HTTP/1.1", "HTTP/1.0").contains("not HTTP/1.1"));
     }
 
     proptest! {
