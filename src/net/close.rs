@@ -1,6 +1,6 @@
 //! Why a connection ended, and the close codes that say so to the peer.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use tungstenite::protocol::frame::coding::CloseCode;
 
@@ -20,8 +20,8 @@ pub enum CloseReason {
     Protocol(String),
     /// The peer sent text that is not UTF-8: 1007.
     NotUtf8,
-    /// Nothing was received for so many seconds, though a ping was sent: 1008.
-    Silent(u64),
+    /// Nothing was received for so long, though a ping was sent: 1008.
+    Silent(Duration),
     /// The peer sent a message larger than so many bytes: 1009.
     TooBig(usize),
     /// The peer does not read fast enough, so many bytes wait for it: 1013.
@@ -67,7 +67,7 @@ impl fmt::Display for CloseReason {
             Self::Shutdown => write!(f, "node is stopping"),
             Self::Protocol(what) => write!(f, "protocol error: {what}"),
             Self::NotUtf8 => write!(f, "text is not UTF-8"),
-            Self::Silent(seconds) => write!(f, "nothing received for {seconds} s"),
+            Self::Silent(time) => write!(f, "nothing received for {time:.1?}"),
             Self::TooBig(max) => write!(f, "message is larger than {max} bytes"),
             Self::Slow(pending) => write!(f, "reads too slowly: {pending} bytes waiting"),
             Self::Vanished => write!(f, "connection ended without a Close"),

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::support::{Embedded, Frame, Node, Raw, RawListener, eventually};
+use crate::support::{Embedded, Frame, Node, Raw, RawListener, eventually, letters};
 
 /// Reads as a peer that is alive: answers pings and counts them, until `time` has passed.
 #[track_caller]
@@ -165,4 +165,40 @@ fn without_a_ping_interval_nobody_is_asked() {
     let mut peer = Raw::upgraded(node.address(), "/");
     assert!(peer.is_silent_for(Duration::from_millis(300)));
     assert_eq!(peer.sync(), []);
+}
+
+#[test]
+fn a_slow_peer_that_may_stay_is_still_heard() {
+    let message = letters(4000);
+    let node = Node::listening([
+        "--slow-peer",
+        "drop-oldest",
+        "--max-message",
+        "8KiB",
+        "--outbox",
+        "16KiB",
+        "--interval",
+        "1ms",
+        "--message",
+        &message,
+        "--ping-interval",
+        "150ms",
+    ]);
+    let mut peer = Raw::upgraded_narrow(node.address(), "/");
+    // It takes far less than is sent for many ping intervals, but it speaks.
+    let mut slow_since = None;
+    for count in 0.. {
+        peer.send_frame(Frame::text(format!("word {count}")));
+        node.stdout.wait_for(&format!("word {count}"));
+        if count % 20 == 0 {
+            peer.read_frame();
+        }
+        if slow_since.is_none() && node.stderr.contain("reads too slowly") {
+            slow_since = Some(Instant::now());
+        }
+        if slow_since.is_some_and(|since| since.elapsed() > Duration::from_millis(900)) {
+            break;
+        }
+    }
+    assert!(!node.stderr.contain(" closed: "), "{}", node.stderr.tail(5));
 }

@@ -1,7 +1,7 @@
 //! The door that other programs use: a configuration, a node, a handle from other threads.
 
 use wsmesh::config::limits::BROADCAST_QUEUE_MAX;
-use wsmesh::{Config, Message, Node, StartError};
+use wsmesh::{BroadcastError, Config, Message, Node, StartError};
 
 use crate::support::{Embedded, Frame, Raw, RawListener};
 
@@ -119,4 +119,56 @@ fn several_nodes_live_in_one_process() {
     first.broadcast("down");
     first.received.wait_for(" / up");
     second.received.wait_for_line(&format!("{url} / down"));
+}
+
+#[test]
+fn a_burst_beyond_the_outbox_is_no_fault_of_peers_that_read() {
+    let mut node = Embedded::listening(|config| {
+        config.limits.message_bytes_max = 32 << 10;
+        config.limits.outbox_bytes_max = 64 << 10;
+    });
+    let mut peer = Raw::upgraded(node.address(), "/");
+    node.wait_counters("it is there", |c| c.peers == 1);
+    // With what each frame costs, twice as much as may wait.
+    let burst = (0..1000).map(|n| Message::text(format!("{n:060}")));
+    node.handle().broadcast(burst).unwrap();
+    for n in 0..1000 {
+        assert_eq!(peer.read_frame(), Frame::text(format!("{n:060}")));
+    }
+    node.stop();
+}
+
+#[test]
+fn a_message_that_peers_would_refuse_is_refused_here() {
+    let node = Embedded::listening(|config| config.limits.message_bytes_max = 1000);
+    let mut peer = Raw::upgraded(node.address(), "/");
+    node.wait_counters("it is there", |c| c.peers == 1);
+    let messages = [Message::text("fits"), Message::binary(vec![0; 1001])];
+    let error = node.handle().broadcast(messages).unwrap_err();
+    assert!(matches!(
+        error,
+        BroadcastError::TooBig {
+            bytes: 1001,
+            bytes_max: 1000
+        }
+    ));
+    node.broadcast("the first that is sent");
+    assert_eq!(peer.read_frame(), Frame::text("the first that is sent"));
+}
+
+#[test]
+fn making_the_messages_may_take_its_time_and_use_the_handle() {
+    let node = Embedded::listening(|_| {});
+    let mut peer = Raw::upgraded(node.address(), "/");
+    node.wait_counters("it is there", |c| c.peers == 1);
+    let handle = node.handle().clone();
+    let thread = std::thread::spawn(move || {
+        handle.broadcast(std::iter::once_with(|| {
+            handle.broadcast([Message::text("inner")]).unwrap();
+            Message::text("outer")
+        }))
+    });
+    assert_eq!(peer.read_frame(), Frame::text("inner"));
+    assert_eq!(peer.read_frame(), Frame::text("outer"));
+    thread.join().unwrap().unwrap();
 }

@@ -289,3 +289,15 @@ fn what_a_peer_sends_cannot_steer_the_terminal() {
         "it is shown all the same"
     );
 }
+
+#[test]
+fn a_long_path_does_not_make_every_line_long() {
+    let node = Node::listening(["--interval", "off"]);
+    let path = format!("/{}", letters(4000));
+    let mut peer = Raw::upgraded(node.address(), &path);
+    peer.send_frame(Frame::text("short"));
+    let line = node.stdout.wait_for("short");
+    assert!(line.contains("… short") && line.len() < 200, "{line}");
+    let connected = node.stderr.wait_for("connected on /");
+    assert!(connected.len() < 300, "{connected}");
+}

@@ -425,7 +425,7 @@ impl Connection {
             // Something is there, but its turn to be read has not come yet.
             Check::Dead(_) if self.transport.is_readable() => turn.now + interval,
             Check::Dead(silence) => {
-                return self.close(CloseReason::Silent(silence.as_secs()), turn);
+                return self.close(CloseReason::Silent(silence), turn);
             }
         };
         self.set_deadline(Some(next), turn);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::support::{Embedded, Frame, Raw, RawListener};
+use crate::support::{Embedded, Frame, Node, Raw, RawListener, letters};
 
 #[test]
 fn a_reset_in_every_phase_leaves_nothing_behind() {
@@ -111,4 +111,23 @@ fn a_reset_in_every_phase_of_a_dial_leads_to_another_dial() {
     peer.read_to_close();
     peer.reset();
     node.stop();
+}
+
+#[test]
+fn what_was_received_before_a_reset_is_not_lost_to_a_failed_write() {
+    let node = Node::listening(["--interval", "50ms", "--message", "unread"]);
+    let mut peer = Raw::upgraded(node.address(), "/");
+    node.wait_connected(1);
+    // While the node stands still, more arrives than it reads in one turn (but no more than the kernel
+    // takes for it), and then the reset.
+    node.signal("STOP");
+    let item = |n| Frame::text(format!("item {n}; {}", letters(1000)));
+    let bytes: Vec<u8> = (0..45).flat_map(|n| item(n).masked().encode()).collect();
+    peer.send(bytes);
+    peer.reset();
+    node.signal("CONT");
+    for n in [0, 20, 44] {
+        node.stdout.wait_for(&format!(" item {n}; "));
+    }
+    node.wait_closed(1);
 }
