@@ -198,6 +198,20 @@ fn drop_newest_keeps_what_waits() {
 }
 
 #[test]
+fn a_peer_whose_outbox_is_full_is_still_heard() {
+    let mut test = Stalled::start(SlowPeer::DropOldest);
+    test.broadcast(0..150);
+    let counters = test.node.counters();
+    assert!(counters.messages_dropped > 0, "{counters:?}");
+    // It does not read, but it speaks, and when it says goodbye that is heard too.
+    test.stalled.send_frame(Frame::text("I am slow"));
+    test.node.received.wait_for(" / I am slow");
+    test.stalled.send_frame(Frame::close(1000, ""));
+    let (_, close) = test.stalled.read_to_close();
+    assert_eq!(close.close_code(), Some(1000));
+}
+
+#[test]
 fn dropping_is_logged_once_and_memory_is_bounded() {
     let message = format!("{{seq}}|{}", letters(32 << 10));
     for policy in ["drop-oldest", "drop-newest"] {
