@@ -33,8 +33,9 @@ use crate::{
     printable::Excerpt,
 };
 
-/// Events taken from the poll at once; more wait for the next turn.
-const EVENTS_PER_TURN: usize = 1024;
+/// Events taken from the poll at once; more wait for the next turn. Few enough that the connections are
+/// still in the cache when they are answered.
+const EVENTS_PER_TURN: usize = 256;
 
 /// A mesh node: listens, dials, broadcasts, and hands what it receives to an [`Output`].
 #[derive(Debug)]
