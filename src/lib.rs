@@ -36,8 +36,8 @@
 //!
 //! One turn of the loop: wait until something is ready or due → take the time, once → note what is ready
 //! → accept a portion → read each noted connection once, within a budget → do what is due (deadlines,
-//! dialing, the periodic broadcast) → flush every connection with something queued → free the slots of
-//! those that have ended. With nothing ready and nothing due the node sleeps.
+//! dialing, the periodic broadcast, which is flushed peer by peer) → flush every other connection with
+//! something queued → free the slots of those that have ended. With nothing ready and nothing due the node sleeps.
 //!
 //! ## Modules
 //!

@@ -89,6 +89,17 @@ pub const fn high_water_bytes(outbox_bytes_max: usize) -> usize {
     outbox_bytes_max / 4
 }
 
+/// Bytes of small messages that are put together, to be sent or dropped as one. More makes bursts
+/// cheaper, less makes dropping finer; four fit into any outbox.
+pub const fn joined_bytes_max(outbox_bytes_max: usize) -> usize {
+    const BYTES_MAX: usize = 64 * 1024;
+    if outbox_bytes_max / 4 < BYTES_MAX {
+        outbox_bytes_max / 4
+    } else {
+        BYTES_MAX
+    }
+}
+
 /// The least outbox that may be configured: a small message with all that it costs.
 pub const OUTBOX_BYTES_FLOOR: usize = 4 * 1024;
 

@@ -176,7 +176,9 @@ fn write_record(line: &mut env_logger::fmt::Formatter, record: &Record<'_>) -> i
     let time = line.timestamp();
     let level = record.level();
     let style = line.default_level_style(level);
-    let target = Printable(record.target());
+    // The library it comes from; which module of it is nobody's business at a terminal.
+    let target = record.target().split("::").next().unwrap_or_default();
+    let target = Printable(target);
     let text = record.args().to_string();
     let text = Printable(&text);
     writeln!(line, "[{time} {style}{level:<5}{style:#} {target}] {text}")

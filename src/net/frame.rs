@@ -1,4 +1,4 @@
-//! A message on its way out: encoded once, shared by all who get the same bytes.
+//! Messages on their way out: encoded once, shared by all who get the same bytes.
 
 use bytes::Bytes;
 use tungstenite::protocol::frame::{
@@ -9,48 +9,96 @@ use tungstenite::protocol::frame::{
 use super::session::Role;
 use crate::message::Message;
 
-/// A message and its frame for the connections that we accepted, which is the same for all of them.
-/// Frames of connections that we dialed are masked with a fresh key each (RFC 6455 §5.3).
+/// Frames that are sent in one piece.
+#[derive(Clone, Debug)]
+pub(crate) struct Piece {
+    pub(crate) bytes: Bytes,
+    /// How many messages they are.
+    pub(crate) messages: u32,
+}
+
+/// Messages that go out together, and their frames for the connections that we accepted, which are the
+/// same for all of them. Frames of connections that we dialed are masked with a fresh key each
+/// (RFC 6455 §5.3).
 #[derive(Debug)]
 pub(crate) struct Outgoing {
-    opcode: OpCode,
-    payload: Bytes,
-    unmasked: Option<Bytes>,
+    messages: Vec<Message>,
+    unmasked: Option<Piece>,
 }
 
 impl Outgoing {
     pub(crate) fn new(message: Message) -> Self {
-        let (opcode, payload) = match message {
-            Message::Text(text) => (OpCode::Data(Data::Text), Bytes::from(text)),
-            Message::Binary(bytes) => (OpCode::Data(Data::Binary), bytes),
-        };
         Self {
-            opcode,
-            payload,
+            messages: vec![message],
             unmasked: None,
         }
     }
 
-    /// The bytes to send over a connection on which we have this role.
-    pub(crate) fn frame_for(&mut self, role: Role) -> Bytes {
+    /// Puts small messages together, as long as they have no more than `bytes_max` together: a burst
+    /// then costs a peer little more than one message.
+    pub(crate) fn joined(messages: Vec<Message>, bytes_max: usize) -> Vec<Self> {
+        let mut joined: Vec<Self> = Vec::new();
+        let mut bytes = 0;
+        for message in messages {
+            bytes += message.len();
+            match joined.last_mut() {
+                Some(last) if bytes <= bytes_max => last.messages.push(message),
+                _ => {
+                    bytes = message.len();
+                    joined.push(Self::new(message));
+                }
+            }
+        }
+        joined
+    }
+
+    /// What to send over a connection on which we have this role.
+    pub(crate) fn piece_for(&mut self, role: Role) -> Piece {
         match role {
-            Role::Server => self
-                .unmasked
-                .get_or_insert_with(|| encode(self.opcode, self.payload.clone(), None))
-                .clone(),
-            Role::Client => encode(self.opcode, self.payload.clone(), Some(rand::random())),
+            Role::Server => {
+                let unmasked = self.unmasked.take();
+                let unmasked = unmasked.unwrap_or_else(|| encode_all(&self.messages, role));
+                self.unmasked.insert(unmasked).clone()
+            }
+            Role::Client => encode_all(&self.messages, role),
         }
     }
 }
 
-fn encode(opcode: OpCode, payload: Bytes, mask: Option<[u8; 4]>) -> Bytes {
-    let mut frame = Frame::message(payload, opcode, true);
-    frame.header_mut().mask = mask;
-    let mut bytes = Vec::with_capacity(frame.len());
-    frame
-        .format(&mut bytes)
-        .expect("a vector takes all that is written to it");
+fn encode_all(messages: &[Message], role: Role) -> Piece {
+    let mut bytes = Vec::new();
+    for message in messages {
+        let (opcode, payload) = match message.clone() {
+            Message::Text(text) => (OpCode::Data(Data::Text), Bytes::from(text)),
+            Message::Binary(bytes) => (OpCode::Data(Data::Binary), bytes),
+        };
+        encode(Frame::message(payload, opcode, true), role, &mut bytes);
+    }
+    // What does not fit is kept for as long as the piece is, and shared by all peers.
+    bytes.shrink_to_fit();
+    Piece {
+        bytes: bytes.into(),
+        messages: u32::try_from(messages.len()).unwrap_or(u32::MAX),
+    }
+}
+
+/// A ping to send over a connection on which we have this role.
+pub(crate) fn ping(payload: [u8; 4], role: Role) -> Bytes {
+    let mut bytes = Vec::new();
+    let payload = Bytes::copy_from_slice(&payload);
+    encode(Frame::ping(payload), role, &mut bytes);
     bytes.into()
+}
+
+fn encode(mut frame: Frame, role: Role, bytes: &mut Vec<u8>) {
+    frame.header_mut().mask = match role {
+        Role::Server => None,
+        Role::Client => Some(rand::random()),
+    };
+    bytes.reserve(frame.len());
+    frame
+        .format(bytes)
+        .expect("a vector takes all that is written to it");
 }
 
 #[cfg(test)]
@@ -60,15 +108,40 @@ mod tests {
     #[test]
     fn accepted_connections_share_one_frame() {
         let mut outgoing = Outgoing::new(Message::text("hello"));
-        let first = outgoing.frame_for(Role::Server);
+        let first = outgoing.piece_for(Role::Server).bytes;
         assert_eq!(&first[..], b"\x81\x05hello");
-        assert_eq!(outgoing.frame_for(Role::Server).as_ptr(), first.as_ptr());
+        assert_eq!(
+            outgoing.piece_for(Role::Server).bytes.as_ptr(),
+            first.as_ptr()
+        );
+    }
+
+    #[test]
+    fn small_messages_go_together_in_order() {
+        let messages = ["a", "bc", "d", "0123456789", "e"].map(Message::text);
+        let mut joined = Outgoing::joined(messages.to_vec(), 4);
+        let pieces: Vec<_> = joined
+            .iter_mut()
+            .map(|o| o.piece_for(Role::Server))
+            .collect();
+        let bytes: Vec<_> = pieces.iter().map(|piece| &piece.bytes[..]).collect();
+        let first: &[u8] = b"\x81\x01a\x81\x02bc\x81\x01d";
+        assert_eq!(bytes, [first, b"\x81\x0a0123456789", b"\x81\x01e"]);
+        assert_eq!(pieces.iter().map(|piece| piece.messages).sum::<u32>(), 5);
+    }
+
+    #[test]
+    fn a_ping_is_masked_as_a_message_is() {
+        assert_eq!(&ping(*b"ping", Role::Server)[..], b"\x89\x04ping");
+        assert_eq!(ping(*b"ping", Role::Client)[..2], [0x89, 0x84]);
     }
 
     #[test]
     fn dialed_connections_get_a_fresh_key_each() {
         let mut outgoing = Outgoing::new(Message::binary(vec![0u8; 300]));
-        let frames: Vec<_> = (0..8).map(|_| outgoing.frame_for(Role::Client)).collect();
+        let frames: Vec<_> = (0..8)
+            .map(|_| outgoing.piece_for(Role::Client).bytes)
+            .collect();
         for frame in &frames {
             assert_eq!(frame[..4], [0x82, 0xfe, 1, 44]);
             let key = &frame[4..8];

@@ -5,6 +5,7 @@ use std::{collections::VecDeque, io::IoSlice, mem};
 
 use bytes::Bytes;
 
+use super::frame::Piece;
 use crate::config::SlowPeer;
 
 /// Slices that fit on the stack; a longer queue is worth one allocation.
@@ -30,10 +31,20 @@ pub(crate) enum Purpose {
 #[derive(Debug)]
 struct Entry {
     bytes: Bytes,
+    /// How many messages the bytes are; none is a control frame.
+    messages: u32,
     purpose: Purpose,
 }
 
 impl Entry {
+    fn control(bytes: Bytes) -> Self {
+        Self {
+            bytes,
+            messages: 0,
+            purpose: Purpose::Control,
+        }
+    }
+
     /// What the entry takes of memory.
     fn cost(&self) -> usize {
         self.bytes.len() + ENTRY_BYTES
@@ -52,16 +63,16 @@ impl Entry {
     }
 }
 
-/// What became of a message that was pushed.
+/// What became of messages that were pushed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub(crate) enum Pushed {
     Queued,
     /// Queued, and so many older messages were dropped for it.
     Displaced(usize),
-    /// Not queued: it was dropped, with older ones in vain, so many in all.
+    /// Not queued: dropped, perhaps with older ones in vain, so many in all.
     Dropped(usize),
-    /// The policy is to disconnect: the message is not queued, and none may follow.
+    /// The policy is to disconnect: nothing is queued, and nothing may follow.
     Overflow,
 }
 
@@ -107,29 +118,43 @@ impl Outbox {
     /// Queues what must not be dropped. Bounded by its callers: what answers a peer is only produced
     /// by reading from it, and reading pauses at the high-water mark.
     pub(crate) fn push_control(&mut self, bytes: Bytes) {
-        self.push(Entry {
-            bytes,
-            purpose: Purpose::Control,
-        });
+        self.push(Entry::control(bytes));
     }
 
-    /// Queues a message, unless the queue would then hold more than `bytes_max`.
-    pub(crate) fn push_message(
+    /// Queues a control frame before all that waits, but for the first frame, of which a part may be
+    /// sent: a ping that waited behind a long queue would measure the queue and not the peer.
+    pub(crate) fn push_urgent(&mut self, bytes: Bytes) {
+        let entry = Entry::control(bytes);
+        if self.is_empty() {
+            return self.push(entry);
+        }
+        self.pending_bytes += entry.bytes.len();
+        self.answer_bytes += entry.answer_cost();
+        self.rest.push_front(entry);
+    }
+
+    /// Queues messages, unless the queue would then hold more than `bytes_max`.
+    pub(crate) fn push_messages(
         &mut self,
-        bytes: Bytes,
+        piece: Piece,
         purpose: Purpose,
         bytes_max: usize,
         policy: SlowPeer,
     ) -> Pushed {
+        let Piece { bytes, messages } = piece;
         let mut dropped = 0;
         while !self.fits(bytes.len(), bytes_max) {
-            match policy {
-                SlowPeer::Disconnect => return Pushed::Overflow,
-                SlowPeer::DropOldest if self.drop_oldest() => dropped += 1,
-                SlowPeer::DropOldest | SlowPeer::DropNewest => return Pushed::Dropped(dropped + 1),
+            match (policy, self.oldest()) {
+                (SlowPeer::Disconnect, _) => return Pushed::Overflow,
+                (SlowPeer::DropOldest, Some(oldest)) => dropped += self.drop_at(oldest),
+                _ => return Pushed::Dropped(dropped + messages as usize),
             }
         }
-        self.push(Entry { bytes, purpose });
+        self.push(Entry {
+            bytes,
+            messages,
+            purpose,
+        });
         match dropped {
             0 => Pushed::Queued,
             dropped => Pushed::Displaced(dropped),
@@ -145,12 +170,8 @@ impl Outbox {
         } else {
             None
         };
-        let dropped = self
-            .first
-            .iter()
-            .chain(&self.rest)
-            .filter(|entry| entry.is_droppable());
-        let dropped = dropped.count();
+        let dropped = self.first.iter().chain(&self.rest);
+        let dropped = dropped.map(|entry| entry.messages as usize).sum();
         *self = Self {
             pending_bytes: kept
                 .as_ref()
@@ -227,20 +248,25 @@ impl Outbox {
         self.rest = VecDeque::new();
     }
 
-    /// Drops the oldest message of which nothing was sent yet. Returns whether there was one.
-    fn drop_oldest(&mut self) -> bool {
-        let first_goes =
-            self.first_sent == 0 && self.first.as_ref().is_some_and(Entry::is_droppable);
-        let dropped = if first_goes {
-            mem::replace(&mut self.first, self.rest.pop_front())
-        } else {
-            let oldest = self.rest.iter().position(Entry::is_droppable);
-            oldest.and_then(|index| self.rest.remove(index))
+    /// The place of the oldest messages of which nothing was sent yet; the first entry is at 0.
+    fn oldest(&self) -> Option<usize> {
+        let is_under_way = self.first_sent > 0;
+        let entries = self.first.iter().chain(&self.rest).enumerate();
+        let mut waiting = entries.skip(usize::from(is_under_way));
+        waiting.find_map(|(index, entry)| entry.is_droppable().then_some(index))
+    }
+
+    /// Drops an entry and returns how many messages it was.
+    fn drop_at(&mut self, index: usize) -> usize {
+        let dropped = match index {
+            0 => mem::replace(&mut self.first, self.rest.pop_front()),
+            index => self.rest.remove(index - 1),
         };
-        let Some(dropped) = dropped else { return false };
-        self.pending_bytes -= dropped.bytes.len();
-        self.answer_bytes -= dropped.answer_cost();
-        true
+        dropped.map_or(0, |dropped| {
+            self.pending_bytes -= dropped.bytes.len();
+            self.answer_bytes -= dropped.answer_cost();
+            dropped.messages as usize
+        })
     }
 }
 
@@ -257,6 +283,12 @@ mod tests {
 
     fn frame(byte: u8, len: usize) -> Bytes {
         Bytes::from(vec![byte; len])
+    }
+
+    /// One message.
+    fn message(byte: u8, len: usize) -> Piece {
+        let bytes = frame(byte, len);
+        Piece { bytes, messages: 1 }
     }
 
     /// Takes up to `max` bytes out of the outbox, as a socket would.
@@ -278,8 +310,8 @@ mod tests {
     fn the_message_that_overflows_counts() {
         let mut outbox = Outbox::default();
         assert_eq!(
-            outbox.push_message(
-                frame(1, 6),
+            outbox.push_messages(
+                message(1, 6),
                 Purpose::Message,
                 room(2, 10),
                 SlowPeer::Disconnect
@@ -287,8 +319,8 @@ mod tests {
             Pushed::Queued
         );
         assert_eq!(
-            outbox.push_message(
-                frame(2, 4),
+            outbox.push_messages(
+                message(2, 4),
                 Purpose::Message,
                 room(2, 10),
                 SlowPeer::Disconnect
@@ -296,8 +328,8 @@ mod tests {
             Pushed::Queued
         );
         assert_eq!(
-            outbox.push_message(
-                frame(3, 1),
+            outbox.push_messages(
+                message(3, 1),
                 Purpose::Message,
                 room(3, 10),
                 SlowPeer::Disconnect
@@ -311,8 +343,12 @@ mod tests {
     fn tiny_frames_count_with_what_they_cost() {
         let mut outbox = Outbox::default();
         let mut frames = 0;
-        while outbox.push_message(frame(1, 2), Purpose::Message, 1 << 20, SlowPeer::Disconnect)
-            == Pushed::Queued
+        while outbox.push_messages(
+            message(1, 2),
+            Purpose::Message,
+            1 << 20,
+            SlowPeer::Disconnect,
+        ) == Pushed::Queued
         {
             frames += 1;
         }
@@ -324,8 +360,8 @@ mod tests {
     fn drop_newest_keeps_what_waits() {
         let mut outbox = Outbox::default();
         assert_eq!(
-            outbox.push_message(
-                frame(1, 8),
+            outbox.push_messages(
+                message(1, 8),
                 Purpose::Message,
                 room(2, 10),
                 SlowPeer::DropNewest
@@ -333,8 +369,8 @@ mod tests {
             Pushed::Queued
         );
         assert_eq!(
-            outbox.push_message(
-                frame(2, 8),
+            outbox.push_messages(
+                message(2, 8),
                 Purpose::Message,
                 room(2, 10),
                 SlowPeer::DropNewest
@@ -345,21 +381,36 @@ mod tests {
     }
 
     #[test]
+    fn what_is_dropped_is_counted_in_messages() {
+        let mut outbox = Outbox::default();
+        let mut push = |messages, policy| {
+            let bytes = frame(1, 10);
+            let piece = Piece { bytes, messages };
+            outbox.push_messages(piece, Purpose::Message, room(2, 20), policy)
+        };
+        assert_eq!(push(3, SlowPeer::DropOldest), Pushed::Queued);
+        assert_eq!(push(4, SlowPeer::DropOldest), Pushed::Queued);
+        assert_eq!(push(5, SlowPeer::DropOldest), Pushed::Displaced(3));
+        assert_eq!(push(6, SlowPeer::DropNewest), Pushed::Dropped(6));
+        assert_eq!(outbox.clear(), 9);
+    }
+
+    #[test]
     fn drop_oldest_spares_control_frames_and_the_frame_under_way() {
         let mut outbox = Outbox::default();
         let policy = SlowPeer::DropOldest;
         assert_eq!(
-            outbox.push_message(frame(1, 4), Purpose::Message, room(3, 12), policy),
+            outbox.push_messages(message(1, 4), Purpose::Message, room(3, 12), policy),
             Pushed::Queued
         );
         assert_eq!(take(&mut outbox, 1), vec![1]);
         outbox.push_control(frame(2, 2));
         assert_eq!(
-            outbox.push_message(frame(3, 5), Purpose::Message, room(3, 12), policy),
+            outbox.push_messages(message(3, 5), Purpose::Message, room(3, 12), policy),
             Pushed::Queued
         );
         assert_eq!(
-            outbox.push_message(frame(4, 6), Purpose::Message, room(3, 12), policy),
+            outbox.push_messages(message(4, 6), Purpose::Message, room(3, 12), policy),
             Pushed::Displaced(1)
         );
         assert_eq!(
@@ -373,8 +424,8 @@ mod tests {
         let mut outbox = Outbox::default();
         outbox.push_control(frame(1, 9));
         assert_eq!(
-            outbox.push_message(
-                frame(2, 4),
+            outbox.push_messages(
+                message(2, 4),
                 Purpose::Message,
                 room(2, 10),
                 SlowPeer::DropOldest
@@ -389,8 +440,8 @@ mod tests {
         let mut outbox = Outbox::default();
         for byte in 1..=3 {
             assert_eq!(
-                outbox.push_message(
-                    frame(byte, 4),
+                outbox.push_messages(
+                    message(byte, 4),
                     Purpose::Message,
                     room(3, 12),
                     SlowPeer::Disconnect
@@ -410,8 +461,8 @@ mod tests {
         let mut outbox = Outbox::default();
         for _ in 0..100 {
             assert_eq!(
-                outbox.push_message(
-                    frame(1, 64),
+                outbox.push_messages(
+                    message(1, 64),
                     Purpose::Message,
                     room(100, 6400),
                     SlowPeer::Disconnect
@@ -425,14 +476,29 @@ mod tests {
     }
 
     #[test]
+    fn what_is_urgent_waits_for_one_frame_at_most() {
+        let mut outbox = Outbox::default();
+        for byte in 1..=3 {
+            let (message, purpose) = (message(byte, 2), Purpose::Message);
+            let pushed = outbox.push_messages(message, purpose, room(3, 6), SlowPeer::Disconnect);
+            assert_eq!(pushed, Pushed::Queued);
+        }
+        outbox.push_urgent(frame(9, 2));
+        assert_eq!(take(&mut outbox, 100), [1, 1, 9, 9, 2, 2, 3, 3]);
+        outbox.push_urgent(frame(9, 2));
+        assert_eq!(take(&mut outbox, 100), [9, 9]);
+        assert_eq!((outbox.answer_bytes(), outbox.held_bytes()), (0, 0));
+    }
+
+    #[test]
     fn answers_are_counted_apart_until_they_are_gone() {
         let mut outbox = Outbox::default();
-        let mut push = |purpose, bytes| {
-            let pushed = outbox.push_message(bytes, purpose, room(9, 99), SlowPeer::Disconnect);
+        let mut push = |purpose, piece| {
+            let pushed = outbox.push_messages(piece, purpose, room(9, 99), SlowPeer::Disconnect);
             assert_eq!(pushed, Pushed::Queued);
         };
-        push(Purpose::Message, frame(1, 10));
-        push(Purpose::Answer, frame(2, 10));
+        push(Purpose::Message, message(1, 10));
+        push(Purpose::Answer, message(2, 10));
         outbox.push_control(frame(3, 2));
         assert_eq!(outbox.answer_bytes(), room(2, 12));
         take(&mut outbox, 20);
@@ -457,7 +523,7 @@ mod tests {
                 if control {
                     outbox.push_control(bytes.clone());
                     expected.extend_from_slice(&bytes);
-                } else if outbox.push_message(bytes.clone(), Purpose::Message, room(5, 90), SlowPeer::DropNewest) == Pushed::Queued {
+                } else if outbox.push_messages(message(index as u8, len), Purpose::Message, room(5, 90), SlowPeer::DropNewest) == Pushed::Queued {
                     expected.extend_from_slice(&bytes);
                 }
                 if index % 3 == 0 {

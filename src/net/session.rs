@@ -93,35 +93,20 @@ impl Session {
 
     /// Queues a Close, unless one was queued before.
     pub(crate) fn close(&mut self, reason: &CloseReason, outbox: &mut Outbox) {
-        if let Some((code, reason)) = reason.frame() {
-            let frame = CloseFrame {
-                code,
-                reason: reason.into(),
-            };
-            // The stream takes everything; an error only tells that the session has ended already.
-            let _ = self.write(outbox, |context, wire| context.close(wire, Some(frame)));
-        }
-    }
-
-    /// Queues a ping, unless the session is closing.
-    pub(crate) fn ping(&mut self, payload: [u8; 4], outbox: &mut Outbox) {
-        // As for Close: the only error is a session that has ended.
-        let ping = Frame::Ping(Bytes::copy_from_slice(&payload));
-        let _ = self.write(outbox, |context, wire| context.write(wire, ping));
-    }
-
-    fn write(
-        &mut self,
-        outbox: &mut Outbox,
-        act: impl FnOnce(&mut WebSocketContext, &mut Wire<'_, '_>) -> Result<(), Error>,
-    ) -> Result<(), Error> {
+        let Some((code, reason)) = reason.frame() else {
+            return;
+        };
         let mut wire = Wire {
             unread: &mut &[][..],
             end: false,
             framing: &mut self.framing,
             outbox,
         };
-        act(&mut self.context, &mut wire)
+        let reason = reason.into();
+        // The stream takes everything; an error only tells that the session has ended already.
+        let _ = self
+            .context
+            .close(&mut wire, Some(CloseFrame { code, reason }));
     }
 
     /// Tungstenite's buffers never shrink. Between two messages they are empty, and a new context

@@ -11,7 +11,10 @@ use std::{
 use mio::Waker;
 
 use crate::{
-    config::{Limits, limits::BROADCAST_QUEUE_MAX},
+    config::{
+        Limits,
+        limits::{BROADCAST_QUEUE_MAX, joined_bytes_max},
+    },
     counters::Counters,
     message::Message,
     net::Outgoing,
@@ -25,6 +28,7 @@ pub(super) struct Mailbox {
     queue: Mutex<Queue>,
     message_bytes_max: usize,
     queue_bytes_max: usize,
+    joined_bytes_max: usize,
     counters: Mutex<Counters>,
 }
 
@@ -43,6 +47,7 @@ impl Mailbox {
             queue: Mutex::default(),
             message_bytes_max: limits.message_bytes_max,
             queue_bytes_max: limits.outbox_bytes_max,
+            joined_bytes_max: joined_bytes_max(limits.outbox_bytes_max),
             counters: Mutex::default(),
         }
     }
@@ -53,7 +58,7 @@ impl Mailbox {
 
     pub(super) fn take_messages(&self) -> Vec<Outgoing> {
         let queue = mem::take(&mut *lock(&self.queue));
-        queue.messages.into_iter().map(Outgoing::new).collect()
+        Outgoing::joined(queue.messages, self.joined_bytes_max)
     }
 
     pub(super) fn publish(&self, counters: Counters) {

@@ -18,7 +18,7 @@ pub(crate) use self::receiving::Portion;
 
 use super::{
     close::CloseReason,
-    frame::Outgoing,
+    frame::{self, Outgoing},
     keepalive::{Check, KeepAlive},
     outbox::{Purpose, Pushed},
     session::Session,
@@ -291,7 +291,7 @@ impl Connection {
         }
     }
 
-    /// Queues a message. Returns the bytes that wait when messages begin to be dropped for this peer.
+    /// Queues messages. Returns the bytes that wait when messages begin to be dropped for this peer.
     pub(crate) fn send(
         &mut self,
         outgoing: &mut Outgoing,
@@ -301,27 +301,29 @@ impl Connection {
         let Phase::Open(session) = &self.phase else {
             return None;
         };
-        let frame = outgoing.frame_for(session.role());
+        let piece = outgoing.piece_for(session.role());
+        let messages = u64::from(piece.messages);
         let bytes_max = turn.limits.outbox_bytes_max;
-        if !self.transport.outbox.fits(frame.len(), bytes_max) && self.transport.is_writable() {
+        if !self.transport.outbox.fits(piece.bytes.len(), bytes_max) && self.transport.is_writable()
+        {
             // A peer is slow only when its socket takes no more; a burst alone is not its fault.
             self.flush(turn);
         }
         let pushed = self
             .transport
             .outbox
-            .push_message(frame, purpose, bytes_max, turn.slow_peer);
+            .push_messages(piece, purpose, bytes_max, turn.slow_peer);
         let (is_queued, dropped) = match pushed {
             Pushed::Queued => (true, 0),
             Pushed::Displaced(dropped) => (true, dropped),
             Pushed::Dropped(dropped) => (false, dropped),
             Pushed::Overflow => {
                 self.close(CloseReason::Slow(self.pending_bytes()), turn);
-                turn.counters.messages_dropped += 1;
+                turn.counters.messages_dropped += messages;
                 return None;
             }
         };
-        turn.counters.messages_sent += u64::from(is_queued);
+        turn.counters.messages_sent += if is_queued { messages } else { 0 };
         turn.counters.messages_dropped += dropped as u64;
         let begins_to_shed = dropped > 0 && !mem::replace(&mut self.is_shedding, true);
         begins_to_shed.then(|| self.pending_bytes())
@@ -408,13 +410,14 @@ impl Connection {
         let Some(interval) = turn.limits.ping_interval else {
             return;
         };
-        let Phase::Open(session) = &mut self.phase else {
+        let Phase::Open(session) = &self.phase else {
             return;
         };
         let next = match self.keep_alive.check(turn.now, interval) {
             Check::Wait(next) => next,
             Check::Ping(payload, next) => {
-                session.ping(payload, &mut self.transport.outbox);
+                let ping = frame::ping(payload, session.role());
+                self.transport.outbox.push_urgent(ping);
                 turn.counters.pings_sent += 1;
                 next
             }
