@@ -492,8 +492,7 @@ mod tests {
         let output = std::process::Command::new(std::env::current_exe().unwrap())
             .args([
                 "--exact",
-                "cli::tests::in_another_process",
-                "--ignored",
+                "cli::tests::no_option_is_needed_to_be_parsed",
                 "--nocapture",
             ])
             .envs(variables.iter().copied())
@@ -502,12 +501,17 @@ mod tests {
         String::from_utf8(output.stdout).unwrap()
     }
 
+    /// Also run by `from_environment`, which looks at what it prints.
     #[test]
-    #[ignore = "run by from_environment"]
-    fn in_another_process() {
-        match cli("") {
+    fn no_option_is_needed_to_be_parsed() {
+        let cli = cli("");
+        match &cli {
             Ok(cli) => println!("{:?} {cli:?}", cli.log_level()),
             Err(error) => println!("{error}"),
+        }
+        let mut variables = std::env::vars_os().map(|(name, _)| name);
+        if !variables.any(|name| name.to_string_lossy().starts_with("WSMESH_")) {
+            assert_eq!(cli.unwrap().log_level(), LevelFilter::Info);
         }
     }
 

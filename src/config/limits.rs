@@ -103,6 +103,10 @@ pub const fn joined_bytes_max(outbox_bytes_max: usize) -> usize {
 /// The least outbox that may be configured: a small message with all that it costs.
 pub const OUTBOX_BYTES_FLOOR: usize = 4 * 1024;
 
+/// The greatest outbox that may be configured: two of the greatest messages. A greater one is a slip of
+/// the pen.
+pub const OUTBOX_BYTES_CEILING: usize = 2 * MESSAGE_BYTES_CEILING;
+
 const _: () = {
     let defaults = Limits::DEFAULT;
     assert!(defaults.connections_max <= CONNECTIONS_CEILING);

@@ -140,7 +140,7 @@ impl Limits {
                 "--outbox",
                 self.outbox_bytes_max,
                 limits::OUTBOX_BYTES_FLOOR,
-                usize::MAX,
+                limits::OUTBOX_BYTES_CEILING,
             ),
         ] {
             if !(least..=most).contains(&value) {

@@ -50,7 +50,7 @@ impl Shared {
 
 /// Connections that something is still to be done with in this turn or the next.
 #[derive(Debug, Default)]
-pub(super) struct Agenda {
+struct Agenda {
     to_read: VecDeque<Token>,
     to_flush: Vec<Token>,
     ended: Vec<Token>,
@@ -92,7 +92,7 @@ impl Agenda {
 
 /// Bytes of the shared buffer that are not worked through yet, and whose they are.
 #[derive(Debug)]
-pub(super) struct Unread {
+struct Unread {
     token: Token,
     from: usize,
     portion: Portion,
@@ -101,19 +101,20 @@ pub(super) struct Unread {
 /// All connections of a node, accepted and dialed.
 #[derive(Debug)]
 pub(crate) struct Network {
-    pub(super) registry: Registry,
+    registry: Registry,
     pub(super) shared: Shared,
-    pub(super) connections: Slab<Connection>,
-    pub(super) generation: Generation,
-    pub(super) agenda: Agenda,
+    connections: Slab<Connection>,
+    generation: Generation,
+    agenda: Agenda,
     /// What is received goes through here, one connection after the other.
-    pub(super) buffer: Box<[u8]>,
-    pub(super) unread: Option<Unread>,
+    buffer: Box<[u8]>,
+    /// Where in it the node is to go on.
+    unread: Option<Unread>,
     /// Connections that may still be read in this turn, and bytes that may still be received.
-    pub(super) reads_left: usize,
-    pub(super) budget: usize,
+    reads_left: usize,
+    budget: usize,
     /// What the node is still to be told.
-    pub(super) events: VecDeque<Event>,
+    events: VecDeque<Event>,
     pub(super) listeners: Listeners,
     pub(super) admission: Admission,
     pub(super) refusals: usize,
