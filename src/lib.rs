@@ -82,6 +82,6 @@ mod printable;
 pub use config::Config;
 pub use counters::Counters;
 pub use message::Message;
-pub use net::{CloseReason, PeerName};
+pub use net::PeerName;
 pub use node::{BroadcastError, Handle, Node, Output, Received, RunError, StartError};
 pub use printable::{Excerpt, Printable};

@@ -11,7 +11,7 @@ const REASON_BYTES_MAX: usize = 123;
 
 /// Why a connection is closed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum CloseReason {
+pub(crate) enum CloseReason {
     /// The peer sent a Close, with its code (none: an empty Close) and reason.
     ByPeer(Option<u16>, String),
     /// This node stops: 1001.

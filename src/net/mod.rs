@@ -27,7 +27,7 @@ mod upgrade;
 
 use std::{fmt, net::SocketAddr, time::Duration};
 
-pub use self::close::CloseReason;
+pub(crate) use self::close::CloseReason;
 pub(crate) use self::{
     frame::Outgoing,
     network::Network,
