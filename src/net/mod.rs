@@ -2,7 +2,8 @@
 //!
 //! [`Network`] owns the sockets and what belongs to them. Bytes go one way: the poll says that a socket
 //! is ready, the connection is noted and read once in its turn, and what it understood comes out as
-//! [`Event`]s. What is to be sent waits in outboxes until the turn ends and each is flushed once.
+//! [`Event`]s. What is to be sent waits in outboxes, which are flushed once, at the end of the turn at the
+//! latest.
 //! Nothing here knows what messages mean.
 
 mod admission;
@@ -27,8 +28,8 @@ mod upgrade;
 
 use std::{fmt, net::SocketAddr, time::Duration};
 
-pub(crate) use self::close::CloseReason;
 pub(crate) use self::{
+    close::CloseReason,
     frame::Outgoing,
     network::Network,
     socket::listen,
