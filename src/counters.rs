@@ -14,13 +14,14 @@ pub struct Counters {
     pub accepted: u64,
     /// Refused with 503 because of `--max-connections` or `--max-handshakes`.
     pub refused_full: u64,
-    /// Refused with 429 because of `--max-connections-per-address`.
+    /// Refused with 429 because of `--max-connections-per-address`, or because one address would have more
+    /// than half of `--max-handshakes`.
     pub refused_per_address: u64,
     /// Of the refused, those dropped right after their answer because too many refusals were under way.
     pub refused_abruptly: u64,
     /// How often accepting paused because descriptors were used up.
     pub accept_pauses: u64,
-    /// Requests that were no upgrade, or not done in time.
+    /// Requests that were answered with no upgrade: pages, refusals, those not done in time or by the stop.
     pub requests_answered: u64,
     /// TCP connections started to dial a peer.
     pub dials: u64,

@@ -120,7 +120,7 @@ struct Messages {
     ///
     /// What happens to a peer that reads so slowly that its --outbox is full: disconnect closes
     /// it with code 1013, so that it knows; drop-oldest makes room by dropping what has waited
-    /// longest; drop-newest drops what does not fit.
+    /// longest; drop-newest drops what does not fit. What is dropped is counted and logged once.
     #[arg(long, env = "WSMESH_SLOW_PEER", value_name = "POLICY")]
     #[arg(value_parser = typed::<SlowPeer>(), default_value_t = SlowPeer::default())]
     slow_peer: SlowPeer,
@@ -145,8 +145,9 @@ struct LimitOptions {
 
     /// Connections not upgraded yet
     ///
-    /// Connections accepted that have not upgraded to WebSocket yet. Further ones hear 503.
-    /// Keeps peers that connect and say nothing from filling the node.
+    /// Connections accepted that have not upgraded to WebSocket yet. Further ones hear 503, and
+    /// beyond half of it from one address 429. Keeps peers that connect and say nothing from
+    /// filling the node.
     #[arg(long, env = "WSMESH_MAX_HANDSHAKES", value_name = "N")]
     #[arg(value_parser = typed::<Count>(), default_value_t = Count(LIMITS.handshakes_max))]
     max_handshakes: Count,
@@ -154,7 +155,8 @@ struct LimitOptions {
     /// Time to connect and upgrade
     ///
     /// Time until a connection, accepted or dialed, is upgraded to WebSocket, from its very
-    /// start. Then it is dropped, even if it is still sending its head byte by byte.
+    /// start. Then it hears 408, even if it is still sending its head byte by byte; a peer that
+    /// was dialed is given up and dialed again later.
     #[arg(long, env = "WSMESH_HANDSHAKE_TIMEOUT", value_name = "TIME")]
     #[arg(value_parser = typed::<Time>(), default_value_t = Time(LIMITS.handshake_timeout))]
     handshake_timeout: Time,
@@ -177,8 +179,9 @@ struct LimitOptions {
 
     /// Bytes that may wait for one peer
     ///
-    /// The message that overflows it included; at least twice --max-message. What happens beyond
-    /// it is --slow-peer. Every peer that does not read may cost this much memory.
+    /// The message that overflows it included, and 64 more for each frame (small messages of one
+    /// burst go together as one); at least twice --max-message. What happens beyond it is
+    /// --slow-peer. Every peer that does not read may cost this much memory.
     #[arg(long, env = "WSMESH_OUTBOX", value_name = "SIZE")]
     #[arg(value_parser = typed::<Size>(), default_value_t = Size(LIMITS.outbox_bytes_max))]
     outbox: Size,

@@ -15,6 +15,8 @@ pub(crate) enum Denial {
     Full,
     /// `--max-connections-per-address`.
     AddressFull,
+    /// Half of `--max-handshakes`.
+    AddressHandshakesFull,
     /// `--max-handshakes`.
     HandshakesFull,
 }
@@ -29,6 +31,10 @@ impl Denial {
             Self::AddressFull => Refusal::new(
                 Status::TooManyRequests,
                 "too many connections from this address",
+            ),
+            Self::AddressHandshakesFull => Refusal::new(
+                Status::TooManyRequests,
+                "too many connections from this address have not upgraded yet",
             ),
             Self::HandshakesFull => Refusal::new(
                 Status::Unavailable,
@@ -84,10 +90,11 @@ impl Admission {
             return Err(Denial::HandshakesFull);
         }
         let of_address = self.by_address.get(&address).copied().unwrap_or_default();
-        if of_address.admitted >= self.per_address_max.admitted
-            || of_address.handshaking >= self.per_address_max.handshaking
-        {
+        if of_address.admitted >= self.per_address_max.admitted {
             return Err(Denial::AddressFull);
+        }
+        if of_address.handshaking >= self.per_address_max.handshaking {
+            return Err(Denial::AddressHandshakesFull);
         }
         for count in [&mut self.all, self.by_address.entry(address).or_default()] {
             count.admitted += 1;
@@ -198,7 +205,10 @@ mod tests {
     fn one_address_cannot_keep_all_others_from_upgrading() {
         let mut admission = admission(100, 100, 10);
         while admission.admit(address(1)).is_ok() {}
-        assert_eq!(admission.admit(address(1)), Err(Denial::AddressFull));
+        assert_eq!(
+            admission.admit(address(1)),
+            Err(Denial::AddressHandshakesFull)
+        );
         assert_eq!(admission.admit(address(2)), Ok(()));
     }
 

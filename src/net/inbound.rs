@@ -59,7 +59,9 @@ impl Network {
         log::debug!("refusing {remote}: {denial:?}");
         let counters = &mut self.shared.counters;
         match denial {
-            Denial::AddressFull => counters.refused_per_address += 1,
+            Denial::AddressFull | Denial::AddressHandshakesFull => {
+                counters.refused_per_address += 1
+            }
             Denial::Full | Denial::HandshakesFull => counters.refused_full += 1,
         }
         if self.refusals == REFUSALS_MAX {

@@ -2,8 +2,8 @@
 //!
 //! [`Network`] owns the sockets and what belongs to them. Bytes go one way: the poll says that a socket
 //! is ready, the connection is noted and read once in its turn, and what it understood comes out as
-//! [`Event`]s. What is to be sent waits in outboxes, which are flushed once, at the end of the turn at the
-//! latest.
+//! [`Event`]s. What is to be sent waits in outboxes, and is flushed peer by peer in a broadcast, for all
+//! else at the end of the turn.
 //! Nothing here knows what messages mean.
 
 mod admission;

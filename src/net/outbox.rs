@@ -107,7 +107,11 @@ impl Outbox {
 
     /// The part of the held bytes that the peer itself has caused.
     pub(crate) fn answer_bytes(&self) -> usize {
-        self.answer_bytes
+        let first_is_answer = self
+            .first
+            .as_ref()
+            .is_some_and(|first| first.purpose != Purpose::Message);
+        self.answer_bytes - if first_is_answer { self.first_sent } else { 0 }
     }
 
     /// Whether a message of so many bytes can be queued within a bound.
@@ -161,15 +165,14 @@ impl Outbox {
         }
     }
 
-    /// Forgets everything, but for a frame that is partly sent (a peer that read it has lost count of
-    /// the frames otherwise). Returns how many messages are lost with it.
+    /// Forgets everything but the first entry if a part of it is sent (a peer that read it would lose count
+    /// of the frames otherwise) or if it is control (it may be the response head). Returns how many
+    /// messages are lost with it.
     pub(crate) fn clear(&mut self) -> usize {
         let is_under_way = self.first_sent > 0;
-        let kept = if is_under_way {
-            self.first.take()
-        } else {
-            None
-        };
+        let kept = self
+            .first
+            .take_if(|first| is_under_way || !first.is_droppable());
         let dropped = self.first.iter().chain(&self.rest);
         let dropped = dropped.map(|entry| entry.messages as usize).sum();
         *self = Self {
@@ -501,10 +504,27 @@ mod tests {
         push(Purpose::Answer, message(2, 10));
         outbox.push_control(frame(3, 2));
         assert_eq!(outbox.answer_bytes(), room(2, 12));
-        take(&mut outbox, 20);
+        take(&mut outbox, 15);
+        assert_eq!(outbox.answer_bytes(), room(2, 7));
+        take(&mut outbox, 5);
         assert_eq!(outbox.answer_bytes(), room(1, 2));
-        assert_eq!(outbox.clear(), 0);
+        take(&mut outbox, 2);
         assert_eq!((outbox.answer_bytes(), outbox.held_bytes()), (0, 0));
+    }
+
+    #[test]
+    fn clearing_keeps_a_response_head_that_was_not_sent_yet() {
+        let mut outbox = Outbox::default();
+        outbox.push_control(frame(1, 4));
+        let pushed = outbox.push_messages(
+            message(2, 4),
+            Purpose::Message,
+            room(2, 8),
+            SlowPeer::Disconnect,
+        );
+        assert_eq!(pushed, Pushed::Queued);
+        assert_eq!(outbox.clear(), 1);
+        assert_eq!(take(&mut outbox, 100), [1; 4]);
     }
 
     proptest! {

@@ -16,7 +16,7 @@ use tungstenite::{
     protocol::{CloseFrame, WebSocketConfig, WebSocketContext},
 };
 
-use super::{close::CloseReason, outbox::Outbox};
+use super::{close::CloseReason, frame::HEADER_BYTES_MAX, outbox::Outbox};
 use crate::message::Message;
 
 /// Tungstenite's own read buffer, allocated for each connection. Large messages grow it; the bytes
@@ -184,9 +184,6 @@ impl Write for Wire<'_, '_> {
         Ok(())
     }
 }
-
-/// Longest frame header (RFC 6455 §5.2): two bytes, eight of length, four of masking key.
-const HEADER_BYTES_MAX: usize = 14;
 
 /// Follows frame boundaries, and nothing else, in the bytes that go to tungstenite.
 #[derive(Debug, Default)]

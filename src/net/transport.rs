@@ -75,8 +75,17 @@ impl Transport {
         self.is_write_ended
     }
 
+    /// Nothing can be sent any more.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.write_error.is_some()
+    }
+
     /// Receives once. A read that does not fill the buffer has emptied the socket.
     pub(crate) fn receive(&mut self, buffer: &mut [u8]) -> io::Result<Receipt> {
+        if self.has_failed() {
+            // Answers to what was received after that have nowhere to go.
+            self.outbox = Outbox::default();
+        }
         match retry_interrupted(|| self.stream.read(buffer)) {
             Ok(0) => {
                 self.is_readable = false;

@@ -86,7 +86,7 @@ pub enum BroadcastError {
         "{waiting} messages of {bytes} bytes would wait for the node, at most {BROADCAST_QUEUE_MAX} messages of {bytes_max} bytes may"
     )]
     Full {
-        /// Messages that would wait.
+        /// Messages that would wait; of a call that has too many alone, not all are counted.
         waiting: usize,
         /// Bytes that would wait.
         bytes: usize,

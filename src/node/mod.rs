@@ -139,15 +139,20 @@ impl Node {
 
     fn turn(&mut self, ready: &Events, now: Instant, output: &mut dyn Output) {
         self.network.counters().turns += 1;
+        let mut is_woken = false;
         for event in ready {
             match Source::from(event.token()) {
                 Source::Connection(token) => self.network.on_connection_ready(token, event, now),
                 Source::Listener(index) => self.network.on_listener_ready(index),
-                Source::Waker => self.on_wake(now),
+                Source::Waker => is_woken = true,
                 Source::Signals => self.on_signals(now),
                 // The flush at the end of the turn is all that it takes.
                 Source::Output => {}
             }
+        }
+        // Broadcasts of other threads come after all that the poll knows of the sockets.
+        if is_woken {
+            self.on_wake(now);
         }
         self.network.accept(now);
         self.network.begin_reading();

@@ -21,13 +21,13 @@ pub trait Output {
     fn message(&mut self, received: &Received<'_>);
 
     /// End of a turn: hand over what the turn gathered. `true` means that something is left
-    /// because the destination does not take more now.
+    /// because the destination does not take more now; the node calls again after its next turn.
     fn flush(&mut self) -> bool {
         false
     }
 
-    /// Descriptor that becomes writable when the destination takes more. The node waits for it
-    /// and calls [`flush`](Self::flush).
+    /// Descriptor that becomes writable when the destination takes more, which then is a turn of its
+    /// own.
     fn descriptor(&self) -> Option<RawFd> {
         None
     }

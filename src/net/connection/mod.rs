@@ -265,7 +265,9 @@ impl Connection {
     /// A peer that takes no answers is asked for no more questions.
     fn is_paused(&self, limits: &Limits) -> bool {
         let answer_bytes = self.transport.outbox.answer_bytes();
-        self.is_open() && answer_bytes > limits::high_water_bytes(limits.outbox_bytes_max)
+        self.is_open()
+            && !self.transport.has_failed()
+            && answer_bytes > limits::high_water_bytes(limits.outbox_bytes_max)
     }
 
     /// The poll says that there is something to receive, or with `is_end` that an end or an error is.
@@ -299,14 +301,24 @@ impl Connection {
         turn: &mut Turn<'_>,
     ) -> Option<usize> {
         let Phase::Open(session) = &self.phase else {
+            // Closed for a message just before this one, in the same burst.
+            if let Some(CloseReason::Slow(_)) = self.reason {
+                turn.counters.messages_dropped += outgoing.message_count();
+            }
             return None;
         };
+        if self.transport.has_failed() {
+            return None;
+        }
         let piece = outgoing.piece_for(session.role());
         let messages = u64::from(piece.messages);
         let bytes_max = turn.limits.outbox_bytes_max;
-        if !self.transport.outbox.fits(piece.bytes.len(), bytes_max) && self.transport.is_writable()
+        let is_final = turn.slow_peer == SlowPeer::Disconnect;
+        if !self.transport.outbox.fits(piece.bytes.len(), bytes_max)
+            && (is_final || self.transport.is_writable())
         {
-            // A peer is slow only when its socket takes no more; a burst alone is not its fault.
+            // A peer is slow only when its socket takes no more; a burst alone is not its fault. Before
+            // it is closed for that, the socket itself is asked: the poll may not have told yet.
             self.flush(turn);
         }
         let pushed = self

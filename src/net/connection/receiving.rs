@@ -184,7 +184,8 @@ impl Connection {
                     self.reason.get_or_insert(CloseReason::Vanished);
                     self.end(turn);
                 }
-                Step::Finished => self.linger(turn.limits.close_timeout, turn),
+                // The time that the peer has to answer the Close is the time that it has to go.
+                Step::Finished => self.phase = Phase::Lingering,
                 Step::Broken(reason) => {
                     self.reason.get_or_insert(reason);
                     self.linger(turn.limits.close_timeout, turn);

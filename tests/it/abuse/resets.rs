@@ -131,3 +131,29 @@ fn what_was_received_before_a_reset_is_not_lost_to_a_failed_write() {
     }
     node.wait_closed(1);
 }
+
+#[test]
+fn answers_that_cannot_be_sent_do_not_keep_a_connection_that_was_reset() {
+    let node = Node::listening([
+        "--interval",
+        "off",
+        "--ping-interval",
+        "off",
+        "--echo",
+        "--max-message",
+        "16KiB",
+        "--outbox",
+        "32KiB",
+    ]);
+    let mut peer = Raw::upgraded(node.address(), "/");
+    node.wait_connected(1);
+    // More than one read brings, so that the first answers fail while the rest is still to be read.
+    node.signal("STOP");
+    let item = |n| Frame::text(format!("item {n}; {}", letters(1000)));
+    let bytes: Vec<u8> = (0..45).flat_map(|n| item(n).masked().encode()).collect();
+    peer.send(bytes);
+    peer.reset();
+    node.signal("CONT");
+    node.stdout.wait_for(" item 44; ");
+    node.wait_closed(1);
+}
