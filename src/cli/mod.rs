@@ -236,7 +236,8 @@ struct Logging {
 
     /// Log less: -q warnings, -qq errors, -qqq nothing
     ///
-    /// In the environment a number. Why the program ended with status 1 is always said.
+    /// In the environment a number. Why the program ended with status 1 is always said,
+    /// but for a second Ctrl-C.
     #[arg(short, long, env = "WSMESH_QUIET", action = ArgAction::Count, value_parser = times())]
     quiet: u8,
 }

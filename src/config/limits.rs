@@ -32,6 +32,9 @@ pub const RESET_AFTER: Duration = Duration::from_secs(30);
 /// the same answer but are dropped at once, so that a reset may overtake it.
 pub const REFUSALS_MAX: usize = 256;
 
+/// A condition that lasts (out of descriptors, refusals) is told at this interval at most.
+pub const TELL_INTERVAL: Duration = Duration::from_secs(60);
+
 /// Time a connection that was answered in HTTP is read and discarded, so that the kernel does not take
 /// the answer back with a reset. After a Close it is [`Limits::close_timeout`].
 pub const LINGER_TIMEOUT: Duration = Duration::from_secs(2);

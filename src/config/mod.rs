@@ -16,7 +16,7 @@ use std::time::Duration;
 pub use address::{AddressError, BindAddress, PeerUrl};
 pub use limits::Limits;
 pub use template::{Template, TemplateError, Values};
-pub use units::{Count, CountError, Every, Size, SizeError, Time, TimeError};
+pub use units::{Count, CountError, Every, EveryError, Size, SizeError, Time, TimeError};
 
 /// Everything that a node is told before it starts.
 ///

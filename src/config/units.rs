@@ -56,13 +56,21 @@ impl Display for Time {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Every(pub Option<Duration>);
 
+/// Why a text is not an [`Every`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}; or write off")]
+pub struct EveryError(TimeError);
+
 impl FromStr for Every {
-    type Err = TimeError;
+    type Err = EveryError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text.trim() {
             "off" => Ok(Every(None)),
-            text => text.parse().map(|Time(duration)| Every(Some(duration))),
+            text => match text.parse() {
+                Ok(Time(duration)) => Ok(Every(Some(duration))),
+                Err(error) => Err(EveryError(error)),
+            },
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::os::fd::{AsFd, RawFd};
 
-use log::{info, warn};
+use log::warn;
 use wsmesh::config::limits::OUTPUT_BUFFER_BYTES;
 use wsmesh::{Excerpt, Message, Output, PeerName, Printable, Received};
 
@@ -88,7 +88,7 @@ impl Output for StdoutOutput {
             Flushed::Stalled => return true,
             Flushed::All => {}
             Flushed::Closed(error) => {
-                info!(
+                warn!(
                     target: "wsmesh",
                     "standard output is closed, messages are no longer written: {error}"
                 );

@@ -66,14 +66,16 @@ pub(crate) struct Admission {
 
 impl Admission {
     pub(crate) fn new(limits: &Limits) -> Self {
+        // A node with few places must not lose all of them to connections that say nothing.
+        let handshakes_max = limits.handshakes_max.min(limits.connections_max);
         Self {
             max: Count {
                 admitted: limits.connections_max,
-                handshaking: limits.handshakes_max,
+                handshaking: handshakes_max,
             },
             per_address_max: Count {
                 admitted: limits.connections_per_address_max,
-                handshaking: handshakes_per_address_max(limits.handshakes_max),
+                handshaking: handshakes_per_address_max(handshakes_max),
             },
             all: Count::default(),
             by_address: HashMap::new(),

@@ -30,6 +30,8 @@ pub(crate) enum CloseReason {
     Vanished,
     /// The other side is this very node.
     Itself,
+    /// It was no upgrade, and was answered otherwise.
+    Answered(String),
     /// The connection failed.
     Failed(String),
 }
@@ -44,7 +46,11 @@ impl CloseReason {
             Self::Silent(_) => CloseCode::Policy,
             Self::TooBig(_) => CloseCode::Size,
             Self::Slow(_) => CloseCode::Again,
-            Self::ByPeer(..) | Self::Vanished | Self::Itself | Self::Failed(_) => return None,
+            Self::ByPeer(..)
+            | Self::Vanished
+            | Self::Itself
+            | Self::Answered(_)
+            | Self::Failed(_) => return None,
         };
         let mut reason = self.to_string();
         while reason.len() > REASON_BYTES_MAX {
@@ -72,6 +78,7 @@ impl fmt::Display for CloseReason {
             Self::Slow(pending) => write!(f, "reads too slowly: {pending} bytes waiting"),
             Self::Vanished => write!(f, "connection ended without a Close"),
             Self::Itself => write!(f, "leads to this node itself"),
+            Self::Answered(answer) => write!(f, "answered {answer}"),
             Self::Failed(error) => write!(f, "connection failed: {error}"),
         }
     }

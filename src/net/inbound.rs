@@ -7,7 +7,7 @@ use mio::net::TcpStream;
 use super::{
     admission::Denial, connection::Connection, listener::Accepted, network::Network, socket,
 };
-use crate::config::limits::{ACCEPTS_PER_TURN, REFUSALS_MAX};
+use crate::config::limits::{ACCEPTS_PER_TURN, TELL_INTERVAL};
 
 impl Network {
     /// Accepts a portion of what is waiting.
@@ -56,7 +56,17 @@ impl Network {
     }
 
     fn refuse(&mut self, denial: Denial, mut stream: TcpStream, remote: SocketAddr, now: Instant) {
-        log::debug!("refusing {remote}: {denial:?}");
+        let is_news = self
+            .refusals_told_at
+            .is_none_or(|told_at| now >= told_at + TELL_INTERVAL);
+        // That the node is full is told when it gets full.
+        if denial == Denial::Full || !is_news {
+            log::debug!("refusing {remote}: {}", denial.refusal());
+        } else {
+            self.refusals_told_at = Some(now);
+            let refusal = denial.refusal();
+            log::warn!("refusing {remote}: {refusal}; more of this within a minute is told at -v");
+        }
         let counters = &mut self.shared.counters;
         match denial {
             Denial::AddressFull | Denial::AddressHandshakesFull => {
@@ -64,7 +74,7 @@ impl Network {
             }
             Denial::Full | Denial::HandshakesFull => counters.refused_full += 1,
         }
-        if self.refusals == REFUSALS_MAX {
+        if self.refusals >= self.refusals_max {
             counters.refused_abruptly += 1;
             // Nobody waits for how this goes.
             let _ = stream.write(&denial.refusal().response(true, self.shared.id));

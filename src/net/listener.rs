@@ -8,8 +8,8 @@ use std::{
 
 use mio::net::{TcpListener, TcpStream};
 
-/// A node that lives at the edge of its descriptors says so only so often.
-const TELL_INTERVAL: Duration = Duration::from_secs(60);
+use crate::config::limits::TELL_INTERVAL;
+
 /// When accepting is tried again if nothing has given a descriptor back meanwhile.
 const PAUSE: Duration = Duration::from_secs(1);
 

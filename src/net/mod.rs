@@ -47,6 +47,8 @@ pub(crate) enum Event {
     Closed {
         name: String,
         reason: CloseReason,
+        /// It did not answer our Close in time.
+        is_unanswered: bool,
         round_trip: Option<Duration>,
     },
 }

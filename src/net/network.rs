@@ -118,13 +118,22 @@ pub(crate) struct Network {
     pub(super) listeners: Listeners,
     pub(super) admission: Admission,
     pub(super) refusals: usize,
+    pub(super) refusals_max: usize,
+    /// When it was told last that connections are refused.
+    pub(super) refusals_told_at: Option<Instant>,
     pub(super) dialer: Dialer,
     pub(super) resolver: Resolver,
     pub(super) rng: SmallRng,
 }
 
 impl Network {
-    pub(crate) fn new(config: &Config, registry: Registry, waker: Arc<Waker>) -> Self {
+    /// At most `refusals_max` connections are kept until they have read why they are refused.
+    pub(crate) fn new(
+        config: &Config,
+        refusals_max: usize,
+        registry: Registry,
+        waker: Arc<Waker>,
+    ) -> Self {
         let limits = config.limits.clone();
         Self {
             registry,
@@ -139,6 +148,8 @@ impl Network {
             listeners: Listeners::default(),
             admission: Admission::new(&limits),
             refusals: 0,
+            refusals_max,
+            refusals_told_at: None,
             dialer: Dialer::new(&config.peers, &limits),
             resolver: Resolver::new(waker),
             rng: SmallRng::from_rng(&mut rand::rng()),
@@ -480,6 +491,7 @@ impl Network {
             self.events.push_back(Event::Closed {
                 name: name_of(&connection, &self.dialer).to_string(),
                 reason,
+                is_unanswered: connection.is_unanswered(),
                 round_trip: connection.round_trip(),
             });
         }

@@ -120,7 +120,7 @@ impl Network {
                 let wait = wait.as_secs_f64();
                 log::log!(
                     level,
-                    "cannot reach peer {url}: {failure}; trying again in {wait:.1} s"
+                    "cannot reach peer {url}: {failure}; trying again in {wait:.1} s, then less and less often"
                 );
             }
         }

@@ -38,7 +38,7 @@ pub enum StartError {
 fn hint(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::AddrInUse => {
-            "; another program listens there: stop it or choose another port"
+            "; another program, or another --bind, listens there ([::] includes IPv4): choose another port"
         }
         io::ErrorKind::PermissionDenied => {
             "; ports below 1024 need privileges: choose another port"

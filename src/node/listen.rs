@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Descriptors that are not for accepted connections: standard streams, poll, listeners, files.
-const DESCRIPTORS_RESERVED: usize = 64;
+const DESCRIPTORS_RESERVED: usize = 48;
 /// Descriptors for each peer that is dialed: a connection, and one more address being tried.
 const DESCRIPTORS_PER_PEER: usize = 2;
 /// How often another free port is sought that is free for all addresses of a name.
@@ -105,15 +105,16 @@ fn is_absent(error: &io::Error) -> bool {
         || error.raw_os_error() == Some(libc::EAFNOSUPPORT)
 }
 
-/// Lowers `--max-connections` to what the descriptor limit of the process allows, and says so.
-pub(super) fn fit_to_descriptors(mut config: Config) -> Config {
+/// Lowers `--max-connections` to what the descriptor limit of the process allows, and says so. Returns
+/// too how many refused connections there is room for.
+pub(super) fn fit_to_descriptors(mut config: Config) -> (Config, usize) {
     let Ok((descriptors, _)) = rlimit::Resource::NOFILE.get() else {
-        return config;
+        return (config, REFUSALS_MAX);
     };
     let descriptors = usize::try_from(descriptors).unwrap_or(usize::MAX);
-    let for_refusals = REFUSALS_MAX.min(descriptors / 8);
+    let refusals_max = REFUSALS_MAX.min(descriptors / 8);
     let for_peers = DESCRIPTORS_PER_PEER * config.peers.len();
-    let reserved = DESCRIPTORS_RESERVED + for_refusals + for_peers;
+    let reserved = DESCRIPTORS_RESERVED + refusals_max + for_peers;
     let room = descriptors.saturating_sub(reserved).max(1);
     let wanted = config.limits.connections_max;
     if wanted > room {
@@ -122,5 +123,5 @@ pub(super) fn fit_to_descriptors(mut config: Config) -> Config {
         );
         config.limits.connections_max = room;
     }
-    config
+    (config, refusals_max)
 }

@@ -70,8 +70,8 @@ impl Node {
         let waker = Waker::new(poll.registry(), Source::Waker.into()).map_err(StartError::Poll)?;
         let waker = Arc::new(waker);
         let registry = poll.registry().try_clone().map_err(StartError::Poll)?;
-        let config = listen::fit_to_descriptors(config);
-        let mut network = Network::new(&config, registry, Arc::clone(&waker));
+        let (config, refusals_max) = listen::fit_to_descriptors(config);
+        let mut network = Network::new(&config, refusals_max, registry, Arc::clone(&waker));
         let name = listen::open(&config, &mut network)?;
         Ok(Self {
             poll,
@@ -195,6 +195,7 @@ impl Node {
                 Event::Closed {
                     name,
                     reason,
+                    is_unanswered,
                     round_trip,
                 } => {
                     let level = match reason {
@@ -203,7 +204,12 @@ impl Node {
                     };
                     log::log!(
                         level,
-                        "peer {name} closed: {reason}{}",
+                        "peer {name} closed: {reason}{}{}",
+                        if is_unanswered {
+                            ", and did not answer the Close"
+                        } else {
+                            ""
+                        },
                         RoundTrip(round_trip)
                     );
                 }
@@ -252,7 +258,7 @@ impl Node {
             until: now + self.shutdown_timeout,
         };
         self.network.stop(now);
-        log::info!("stopping: closing {} connections", self.network.len());
+        log::info!("stopping: connections to close: {}", self.network.len());
     }
 
     fn broadcast_if_due(&mut self, now: Instant) {

@@ -95,6 +95,8 @@ pub(crate) struct Connection {
     reason: Option<CloseReason>,
     /// Whether the upgrade was ever done.
     was_open: bool,
+    /// The peer did not answer our Close in time.
+    is_unanswered: bool,
     /// Messages are being dropped since the outbox was last empty.
     is_shedding: bool,
     /// Noted for the flush at the end of the turn.
@@ -181,6 +183,7 @@ impl Connection {
             keep_alive: KeepAlive::new(turn.now),
             reason: None,
             was_open: false,
+            is_unanswered: false,
             is_shedding: false,
             is_noted_to_flush: false,
             is_noted_to_read: false,
@@ -237,6 +240,10 @@ impl Connection {
     /// Accepted, admitted, and neither upgraded nor answered yet.
     pub(crate) fn is_handshaking(&self) -> bool {
         matches!(self.phase, Phase::Request(_))
+    }
+
+    pub(crate) fn is_unanswered(&self) -> bool {
+        self.is_unanswered
     }
 
     pub(crate) fn was_open(&self) -> bool {
@@ -383,7 +390,11 @@ impl Connection {
                 self.reason.get_or_insert(reason);
                 self.end(turn);
             }
-            Phase::Closing(_) | Phase::Lingering | Phase::Ended => self.end(turn),
+            Phase::Closing(_) => {
+                self.is_unanswered = true;
+                self.end(turn);
+            }
+            Phase::Lingering | Phase::Ended => self.end(turn),
         }
     }
 
@@ -405,7 +416,7 @@ impl Connection {
 
     fn answer(&mut self, refusal: &Refusal, with_body: bool, turn: &mut Turn<'_>) {
         turn.counters.requests_answered += 1;
-        let reason = CloseReason::Failed(refusal.to_string());
+        let reason = CloseReason::Answered(refusal.to_string());
         self.reason.get_or_insert(reason);
         self.transport
             .outbox

@@ -56,7 +56,7 @@ pub(crate) struct Refusal {
 
 impl std::fmt::Display for Refusal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "answered {}: {}", self.status.line(), self.reason)
+        write!(f, "{}: {}", self.status.line(), self.reason)
     }
 }
 

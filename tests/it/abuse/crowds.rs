@@ -162,23 +162,32 @@ fn with_descriptors(count: usize, options: &[&str]) -> Node {
 }
 
 #[test]
-fn without_descriptors_accepting_pauses_and_goes_on_by_itself() {
-    let options = [
-        "--bind",
-        "127.0.0.1:0",
-        "--interval",
-        "50ms",
-        "--message",
-        "{seq}",
-    ];
-    let mut node = with_descriptors(120, &options);
-    // What the limit allows is known at the start.
+fn what_the_descriptor_limit_allows_is_kept_to() {
+    let options = ["--bind", "127.0.0.1:0", "--interval", "off"];
+    let node = with_descriptors(120, &options);
     node.stderr.wait_for("--max-connections 16384 lowered to ");
+    // Those who say nothing neither take all the places nor use the descriptors up.
+    let _crowd: Vec<Raw> = (0..200).map(|_| Raw::connect(node.address())).collect();
+    let refused = node.stderr.wait_for("refusing ");
+    assert!(refused.contains("429"), "{refused}");
+    let source = SocketAddr::from(([127, 0, 0, 2], 0));
+    let mut other = Raw::connect_by(node.address(), |socket| {
+        socket.bind(&source.into()).unwrap();
+    });
+    other.send(Raw::request(node.address(), "/"));
+    other.expect_upgraded();
+    assert!(!node.stderr.contain("cannot accept"));
+    assert_eq!(node.stderr.count("refusing "), 1, "said once");
+}
+
+#[test]
+fn without_descriptors_accepting_pauses_and_goes_on_by_itself() {
+    let mut node = Node::listening(["--interval", "50ms", "--message", "{seq}"]);
     let mut peers: Vec<Raw> = (0..16)
         .map(|_| Raw::upgraded(node.address(), "/"))
         .collect();
-    // Refusals take descriptors too, as long as they are not read.
-    let crowd: Vec<Raw> = (0..200).map(|_| Raw::connect(node.address())).collect();
+    node.limit_descriptors(node.descriptors() + 10);
+    let crowd: Vec<Raw> = (0..50).map(|_| Raw::connect(node.address())).collect();
     node.stderr.wait_for("cannot accept more connections");
     // Those who are in are served.
     for peer in &mut peers {

@@ -138,6 +138,19 @@ impl Node {
         );
     }
 
+    /// Lets it have no more than so many descriptors from now on.
+    #[track_caller]
+    pub(crate) fn limit_descriptors(&self, count: usize) {
+        let (process, limit) = (self.id().to_string(), format!("--nofile={count}:{count}"));
+        let status = Command::new("prlimit")
+            .args(["--pid", &process, &limit])
+            .status();
+        assert!(
+            status.is_ok_and(|status| status.success()),
+            "prlimit (util-linux)"
+        );
+    }
+
     /// Memory in use by the process, bytes (Linux: resident set).
     pub(crate) fn resident_bytes(&self) -> u64 {
         self.status_field("VmRSS") * 1024
