@@ -7,6 +7,7 @@
 //! Nothing here knows what messages mean.
 
 mod admission;
+mod agenda;
 mod backoff;
 mod close;
 mod connection;

@@ -10,6 +10,7 @@ use slab::Slab;
 use super::{
     CloseReason, Event, Outgoing, PeerName, Source, Token,
     admission::Admission,
+    agenda::Agenda,
     connection::{Connection, Notice, Portion, Side, Turn},
     dialer::Dialer,
     listener::Listeners,
@@ -48,14 +49,6 @@ impl Shared {
     }
 }
 
-/// Connections that something is still to be done with in this turn or the next.
-#[derive(Debug, Default)]
-struct Agenda {
-    to_read: VecDeque<Token>,
-    to_flush: Vec<Token>,
-    ended: Vec<Token>,
-}
-
 /// What a connection was before something happened to it.
 struct Before {
     was_ended: bool,
@@ -67,25 +60,6 @@ impl Before {
         Self {
             was_ended: connection.is_ended(),
             was_handshaking: connection.is_handshaking(),
-        }
-    }
-}
-
-impl Agenda {
-    /// Notes what a connection wants after something happened to it.
-    fn note(&mut self, connection: &mut Connection, was_ended: bool, limits: &Limits) {
-        if connection.is_ended() {
-            if !was_ended {
-                self.ended.push(connection.token());
-            }
-            return;
-        }
-        if connection.wants_to_write() && !mem::replace(&mut connection.is_noted_to_flush, true) {
-            self.to_flush.push(connection.token());
-        }
-        if connection.wants_to_read(limits) && !mem::replace(&mut connection.is_noted_to_read, true)
-        {
-            self.to_read.push_back(connection.token());
         }
     }
 }

@@ -1,0 +1,33 @@
+//! What is still to be done with which connections, in this turn or the next.
+
+use std::{collections::VecDeque, mem};
+
+use super::{connection::Connection, token::Token};
+use crate::config::Limits;
+
+/// Lists of connections, each of them on a list at most once.
+#[derive(Debug, Default)]
+pub(super) struct Agenda {
+    pub(super) to_read: VecDeque<Token>,
+    pub(super) to_flush: Vec<Token>,
+    pub(super) ended: Vec<Token>,
+}
+
+impl Agenda {
+    /// Notes what a connection wants after something happened to it.
+    pub(super) fn note(&mut self, connection: &mut Connection, was_ended: bool, limits: &Limits) {
+        if connection.is_ended() {
+            if !was_ended {
+                self.ended.push(connection.token());
+            }
+            return;
+        }
+        if connection.wants_to_write() && !mem::replace(&mut connection.is_noted_to_flush, true) {
+            self.to_flush.push(connection.token());
+        }
+        if connection.wants_to_read(limits) && !mem::replace(&mut connection.is_noted_to_read, true)
+        {
+            self.to_read.push_back(connection.token());
+        }
+    }
+}
