@@ -1,12 +1,12 @@
 //! Messages on their way out: encoded once, shared by all who get the same bytes.
 
 use bytes::Bytes;
+pub(crate) use tungstenite::protocol::Role;
 use tungstenite::protocol::frame::{
     Frame,
     coding::{Data, OpCode},
 };
 
-use super::session::Role;
 use crate::message::Message;
 
 /// Longest frame header (RFC 6455 §5.2): two bytes, eight of length, four of masking key.

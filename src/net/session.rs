@@ -9,14 +9,17 @@
 use std::io::{self, Read, Write};
 
 use bytes::Bytes;
-pub(crate) use tungstenite::protocol::Role;
 use tungstenite::{
     Error, Message as Frame,
     error::ProtocolError,
     protocol::{CloseFrame, WebSocketConfig, WebSocketContext},
 };
 
-use super::{close::CloseReason, frame::HEADER_BYTES_MAX, outbox::Outbox};
+use super::{
+    close::CloseReason,
+    frame::{HEADER_BYTES_MAX, Role},
+    outbox::Outbox,
+};
 use crate::message::Message;
 
 /// Tungstenite's own read buffer, allocated for each connection. Large messages grow it; the bytes

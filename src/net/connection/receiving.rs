@@ -10,7 +10,8 @@ use mio::net::TcpStream;
 use super::{Connection, Notice, Phase, Turn};
 use crate::net::{
     close::CloseReason,
-    session::{Role, Session, Step},
+    frame::Role,
+    session::{Session, Step},
     transport::Receipt,
     upgrade::{self, Request, Response},
 };
