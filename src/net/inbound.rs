@@ -7,7 +7,7 @@ use mio::net::TcpStream;
 use super::{
     admission::Denial, connection::Connection, listener::Accepted, network::Network, socket,
 };
-use crate::config::limits::{ACCEPTS_PER_TURN, TELL_INTERVAL};
+use crate::config::limits::ACCEPTS_PER_TURN;
 
 impl Network {
     /// Accepts a portion of what is waiting.
@@ -23,13 +23,9 @@ impl Network {
                 Accepted::Lost(error) => {
                     log::debug!("a connection was lost before it was accepted: {error}")
                 }
-                Accepted::Exhausted(error, is_news) => {
+                Accepted::Exhausted(error) => {
                     self.shared.counters.accept_pauses += 1;
-                    let level = if is_news {
-                        log::Level::Warn
-                    } else {
-                        log::Level::Debug
-                    };
+                    let level = self.exhaustion_news.level(now);
                     log::log!(
                         level,
                         "cannot accept more connections for now: {error}; going on as soon as others are gone"
@@ -56,17 +52,16 @@ impl Network {
     }
 
     fn refuse(&mut self, denial: Denial, mut stream: TcpStream, remote: SocketAddr, now: Instant) {
-        let is_news = self
-            .refusals_told_at
-            .is_none_or(|told_at| now >= told_at + TELL_INTERVAL);
+        let refusal = denial.refusal();
         // That the node is full is told when it gets full.
-        if denial == Denial::Full || !is_news {
-            log::debug!("refusing {remote}: {}", denial.refusal());
-        } else {
-            self.refusals_told_at = Some(now);
-            let refusal = denial.refusal();
-            log::warn!("refusing {remote}: {refusal}; more of this within a minute is told at -v");
-        }
+        let level = match denial {
+            Denial::Full => log::Level::Debug,
+            _ => self.refusal_news.level(now),
+        };
+        log::log!(
+            level,
+            "refusing {remote}: {refusal}; more of this within a minute is told at -v"
+        );
         let counters = &mut self.shared.counters;
         match denial {
             Denial::AddressFull | Denial::AddressHandshakesFull => {
@@ -77,11 +72,10 @@ impl Network {
         if self.refusals >= self.refusals_max {
             counters.refused_abruptly += 1;
             // Nobody waits for how this goes.
-            let _ = stream.write(&denial.refusal().response(true, self.shared.id));
+            let _ = stream.write(&refusal.response(true, self.shared.id));
             return;
         }
         self.refusals += 1;
-        let refusal = denial.refusal();
         self.insert(now, |token, turn| {
             Connection::refused(token, stream, remote, &refusal, turn)
         });

@@ -8,8 +8,6 @@ use std::{
 
 use mio::net::{TcpListener, TcpStream};
 
-use crate::config::limits::TELL_INTERVAL;
-
 /// When accepting is tried again if nothing has given a descriptor back meanwhile.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -29,8 +27,6 @@ pub(crate) struct Listeners {
     paused_until: Option<Instant>,
     /// Where to look first, so that a flooded listener does not starve the others.
     first: usize,
-    /// When exhaustion was told last.
-    told_at: Option<Instant>,
 }
 
 /// What one attempt to accept brought.
@@ -41,8 +37,8 @@ pub(crate) enum Accepted {
     Nothing,
     /// A connection was gone before it was accepted.
     Lost(io::Error),
-    /// No more can be accepted for now; the flag says whether it is time to tell.
-    Exhausted(io::Error, bool),
+    /// No more can be accepted for now.
+    Exhausted(io::Error),
 }
 
 impl Listeners {
@@ -112,13 +108,7 @@ impl Listeners {
                 Err(error) if is_loss(&error) => return Accepted::Lost(error),
                 Err(error) => {
                     self.paused_until = Some(now + PAUSE);
-                    let is_news = self
-                        .told_at
-                        .is_none_or(|told_at| now >= told_at + TELL_INTERVAL);
-                    if is_news {
-                        self.told_at = Some(now);
-                    }
-                    return Accepted::Exhausted(error, is_news);
+                    return Accepted::Exhausted(error);
                 }
             }
         }

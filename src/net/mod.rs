@@ -17,6 +17,7 @@ mod inbound;
 mod keepalive;
 mod listener;
 mod network;
+mod news;
 mod outbound;
 mod outbox;
 mod resolver;

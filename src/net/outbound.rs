@@ -9,7 +9,7 @@ use super::{
     connection::{Connection, Notice},
     dialer::{Action, Outcome},
     network::Network,
-    socket,
+    news, socket,
     upgrade::Dialing,
 };
 
@@ -112,11 +112,7 @@ impl Network {
                 is_new,
             } => {
                 self.shared.counters.dials_failed += 1;
-                let level = if is_new {
-                    log::Level::Warn
-                } else {
-                    log::Level::Debug
-                };
+                let level = news::level_of(is_new);
                 let wait = wait.as_secs_f64();
                 log::log!(
                     level,

@@ -1,6 +1,6 @@
 //! The door that other programs use: a configuration, a node, a handle from other threads.
 
-use wsmesh::config::limits::BROADCAST_QUEUE_MAX;
+use wsmesh::config::limits::{BROADCAST_QUEUE_MAX, REFUSALS_MAX};
 use wsmesh::{BroadcastError, Config, Message, Node, StartError};
 
 use crate::support::{Embedded, Frame, Raw, RawListener};
@@ -171,4 +171,40 @@ fn making_the_messages_may_take_its_time_and_use_the_handle() {
     assert_eq!(peer.read_frame(), Frame::text("inner"));
     assert_eq!(peer.read_frame(), Frame::text("outer"));
     thread.join().unwrap().unwrap();
+}
+
+#[test]
+fn more_bytes_than_may_wait_are_refused_as_a_whole() {
+    let node = Embedded::listening(|config| {
+        config.limits.message_bytes_max = 1000;
+        config.limits.outbox_bytes_max = 4 << 10;
+    });
+    let messages = (0..5).map(|_| Message::binary(vec![0; 1000]));
+    let error = node.handle().broadcast(messages).unwrap_err();
+    assert!(matches!(
+        error,
+        BroadcastError::Full {
+            waiting: 5,
+            bytes: 5000,
+            bytes_max: 4096
+        }
+    ));
+}
+
+#[test]
+fn a_crowd_that_is_refused_is_bounded_and_still_hears_why() {
+    let node = Embedded::listening(|config| config.limits.connections_max = 1);
+    let _admitted = Raw::upgraded(node.address(), "/");
+    let address = node.address();
+    let mut crowd: Vec<Raw> = (0..REFUSALS_MAX + 20)
+        .map(|_| Raw::connect(address))
+        .collect();
+    let counters = node.wait_counters("all are refused", |c| {
+        c.refused_full == REFUSALS_MAX as u64 + 20
+    });
+    assert!(counters.refused_abruptly > 0, "{counters:?}");
+    for client in &mut crowd {
+        let (head, _) = client.read_answer();
+        assert!(head.contains(" 503 "), "{head}");
+    }
 }
