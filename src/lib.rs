@@ -74,9 +74,11 @@
 
 pub mod config;
 mod counters;
+mod mesh;
 mod message;
 mod net;
 mod node;
+mod node_id;
 mod printable;
 
 pub use config::Config;
@@ -84,4 +86,5 @@ pub use counters::Counters;
 pub use message::Message;
 pub use net::PeerName;
 pub use node::{BroadcastError, Handle, Node, Output, Received, RunError, StartError};
+pub use node_id::{NodeId, NodeIdError};
 pub use printable::{Excerpt, Printable};

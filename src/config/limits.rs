@@ -110,6 +110,18 @@ pub const OUTBOX_BYTES_FLOOR: usize = 4 * 1024;
 /// the pen.
 pub const OUTBOX_BYTES_CEILING: usize = 2 * MESSAGE_BYTES_CEILING;
 
+/// Neighbors that a node with the default degree takes in at most.
+pub const DEGREE_MAX_DEFAULT: usize = 12;
+
+/// With a greater degree, so many times as many.
+pub const DEGREE_SPREAD: usize = 2;
+
+/// The greatest degree that may be configured. Every neighbor costs a copy of every announcement.
+pub const DEGREE_CEILING: usize = 64;
+
+/// Longest channel, in bytes: what one byte of a message's head can count.
+pub const CHANNEL_BYTES_MAX: usize = 255;
+
 const _: () = {
     let defaults = Limits::DEFAULT;
     assert!(defaults.connections_max <= CONNECTIONS_CEILING);
@@ -161,6 +173,9 @@ pub struct Limits {
     /// Bytes of a message received or sent, all its fragments together. Default 1 MiB
     /// (`--max-message`). A peer that sends a longer one is closed with 1009.
     pub message_bytes_max: usize,
+    /// Publications a second of one plain peer, with twice as many at once after a pause. Default 5000,
+    /// `None` (`off`) for any number (`--max-publish-rate`). A peer that sends more is closed with 1008.
+    pub publish_rate_max: Option<usize>,
     /// Bytes that wait to be sent to one peer, the message that overflows it counted, and 64 bytes
     /// for each frame. Default
     /// 4 MiB (`--outbox`), at least twice [`message_bytes_max`](Self::message_bytes_max). What
@@ -204,6 +219,7 @@ impl Limits {
         handshake_timeout: Duration::from_secs(10),
         head_bytes_max: 8 * 1024,
         message_bytes_max: 1024 * 1024,
+        publish_rate_max: Some(5000),
         outbox_bytes_max: 4 * 1024 * 1024,
         ping_interval: Some(Duration::from_secs(30)),
         close_timeout: Duration::from_secs(5),

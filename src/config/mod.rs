@@ -6,6 +6,7 @@
 
 mod address;
 pub mod limits;
+mod mesh;
 mod template;
 mod units;
 
@@ -15,6 +16,9 @@ use std::time::Duration;
 
 pub use address::{AddressError, BindAddress, PeerUrl};
 pub use limits::Limits;
+pub use mesh::{
+    BroadcastScope, BroadcastScopeError, HistoryLimits, MeshConfig, NetworkName, NetworkNameError,
+};
 pub use template::{Template, TemplateError, Values};
 pub use units::{Count, CountError, Every, EveryError, Size, SizeError, Time, TimeError};
 
@@ -42,6 +46,13 @@ pub struct Config {
     pub interval: Option<Duration>,
     /// Text of the periodic broadcast (`--message`).
     pub message: Template,
+    /// Who hears the periodic broadcast (`--broadcast-scope`).
+    pub broadcast_scope: BroadcastScope,
+    /// Whether what plain peers send is published (`--relay`). If not, it goes to the node's output and no
+    /// further. Default true.
+    pub relay: bool,
+    /// How the node takes part in the mesh.
+    pub mesh: MeshConfig,
     /// Whether every data message also goes back to the peer that sent it (`--echo`).
     pub echo: bool,
     /// What happens to a peer that does not read what is sent to it (`--slow-peer`).
@@ -57,6 +68,9 @@ impl Default for Config {
             peers: Vec::new(),
             interval: Some(Duration::from_secs(10)),
             message: Template::default(),
+            broadcast_scope: BroadcastScope::default(),
+            relay: true,
+            mesh: MeshConfig::default(),
             echo: false,
             slow_peer: SlowPeer::default(),
             limits: Limits::default(),

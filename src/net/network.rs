@@ -19,12 +19,12 @@ use super::{
     resolver::Resolver,
     timer::Deadlines,
     token::Generation,
-    upgrade::NodeId,
 };
 use crate::{
     config::{Config, Limits, SlowPeer, limits},
     counters::Counters,
     message::Message,
+    node_id::NodeId,
 };
 
 /// What all connections need during a turn, kept apart from the connections themselves.
@@ -106,6 +106,7 @@ impl Network {
     /// At most `refusals_max` connections are kept until they have read why they are refused.
     pub(crate) fn new(
         config: &Config,
+        id: NodeId,
         refusals_max: usize,
         registry: Registry,
         waker: Arc<Waker>,
@@ -133,7 +134,7 @@ impl Network {
             shared: Shared {
                 limits,
                 slow_peer: config.slow_peer,
-                id: NodeId::random(),
+                id,
                 deadlines: Deadlines::default(),
                 counters: Counters::default(),
             },

@@ -30,6 +30,7 @@ use crate::{
     config::Config,
     message::Message,
     net::{CloseReason, Event, Network, Source, Token},
+    node_id::NodeId,
     printable::Excerpt,
 };
 
@@ -71,7 +72,8 @@ impl Node {
         let waker = Arc::new(waker);
         let registry = poll.registry().try_clone().map_err(StartError::Poll)?;
         let (config, refusals_max) = listen::fit_to_descriptors(config);
-        let mut network = Network::new(&config, refusals_max, registry, Arc::clone(&waker));
+        let id = NodeId::random();
+        let mut network = Network::new(&config, id, refusals_max, registry, Arc::clone(&waker));
         let name = listen::open(&config, &mut network)?;
         Ok(Self {
             poll,

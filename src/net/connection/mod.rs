@@ -25,12 +25,13 @@ use super::{
     timer::Deadlines,
     token::Token,
     transport::Transport,
-    upgrade::{Dialing, NodeId, Refusal, Status},
+    upgrade::{Dialing, Refusal, Status},
 };
 use crate::{
     config::{Limits, SlowPeer, limits},
     counters::Counters,
     message::Message,
+    node_id::NodeId,
 };
 
 /// What all connections share during one turn of the loop.

@@ -18,19 +18,3 @@ pub(crate) use self::{
 
 /// Names the node that dials, so that a node recognizes itself behind any address.
 const NODE_HEADER: &str = "Wsmesh-Node";
-
-/// A random name of a running node. A restart is another node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct NodeId(u128);
-
-impl NodeId {
-    pub(crate) fn random() -> Self {
-        Self(rand::random())
-    }
-}
-
-impl std::fmt::Display for NodeId {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:032x}", self.0)
-    }
-}

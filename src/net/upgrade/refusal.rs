@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::{NODE_HEADER, NodeId};
+use super::NODE_HEADER;
+use crate::node_id::NodeId;
 
 /// HTTP answers other than 101, each with the reason a person reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,9 +5,10 @@ use std::borrow::Cow;
 use tungstenite::handshake::derive_accept_key;
 
 use super::{
-    NODE_HEADER, NodeId, Refusal, Status,
+    NODE_HEADER, Refusal, Status,
     head::{Fields, HEADERS_MAX},
 };
+use crate::node_id::NodeId;
 
 const VERSION_REFUSAL: Refusal = Refusal {
     status: Status::VersionNotSupported,

@@ -5,10 +5,10 @@ use std::fmt::Write as _;
 use tungstenite::handshake::{client::generate_key, derive_accept_key};
 
 use super::{
-    NODE_HEADER, NodeId,
+    NODE_HEADER,
     head::{Fields, HEADERS_MAX},
 };
-use crate::{config::PeerUrl, printable::Excerpt};
+use crate::{config::PeerUrl, node_id::NodeId, printable::Excerpt};
 
 /// What the dialed side answered.
 #[derive(Debug, PartialEq, Eq)]

@@ -1,0 +1,156 @@
+//! What a node is told about the mesh.
+
+use std::fmt::{self, Display};
+use std::str::FromStr;
+use std::time::Duration;
+
+use super::PeerUrl;
+use super::limits::{DEGREE_MAX_DEFAULT, DEGREE_SPREAD};
+use crate::printable::Printable;
+
+/// How a node takes part in the mesh.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MeshConfig {
+    /// Name of the mesh (`--network`). Nodes of another name are refused. Default `default`.
+    pub network: NetworkName,
+    /// URLs at which others reach this node (`--advertise`). Without one the node is found only where a
+    /// neighbor that dials it back proves its address.
+    pub advertise: Vec<PeerUrl>,
+    /// Neighbors that the node looks for by itself (`--degree`). Default 5. It takes some more
+    /// ([`Self::degree_max`]), and keeps every configured peer beside them.
+    pub degree: usize,
+    /// How often a message may be passed on from node to node (`--hops`). Default 64.
+    pub hops_max: u8,
+    /// What is kept to fill gaps of others.
+    pub history: HistoryLimits,
+    /// Whether the node relays for nobody (`--leaf`): it dials, publishes and is served.
+    pub is_leaf: bool,
+}
+
+impl MeshConfig {
+    /// Neighbors that are taken in at most, beside those that cannot be dialed.
+    pub fn degree_max(&self) -> usize {
+        (self.degree * DEGREE_SPREAD).max(DEGREE_MAX_DEFAULT)
+    }
+}
+
+impl Default for MeshConfig {
+    fn default() -> Self {
+        Self {
+            network: NetworkName("default".to_owned()),
+            advertise: Vec::new(),
+            degree: 5,
+            hops_max: 64,
+            history: HistoryLimits::DEFAULT,
+            is_leaf: false,
+        }
+    }
+}
+
+/// Bounds of the messages that a node keeps to fill the gaps of others; the first one reached counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HistoryLimits {
+    /// How long a message is kept (`--history`). Default 60 s; `None` (`off`) keeps nothing, so that what is
+    /// lost on the way stays lost.
+    pub age_max: Option<Duration>,
+    /// How many messages (`--history-messages`). Default 256.
+    pub messages_max: usize,
+    /// How many bytes of messages (`--history-bytes`). Default 1 MiB.
+    pub bytes_max: usize,
+}
+
+impl HistoryLimits {
+    /// The defaults, usable in constants.
+    pub const DEFAULT: Self = Self {
+        age_max: Some(Duration::from_secs(60)),
+        messages_max: 256,
+        bytes_max: 1024 * 1024,
+    };
+}
+
+/// The name of a mesh: 1 to 64 printable ASCII characters, no space.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NetworkName(String);
+
+impl NetworkName {
+    /// Longest name in bytes.
+    pub const BYTES_MAX: usize = 64;
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Display for NetworkName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A text that is no [`NetworkName`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`{}` is no name of a network: 1 to {} letters, digits and signs of ASCII, without spaces",
+    Printable(.0),
+    NetworkName::BYTES_MAX
+)]
+pub struct NetworkNameError(String);
+
+impl FromStr for NetworkName {
+    type Err = NetworkNameError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let is_valid = (1..=Self::BYTES_MAX).contains(&text.len())
+            && text.bytes().all(|byte| byte.is_ascii_graphic());
+        if is_valid {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(NetworkNameError(text.to_owned()))
+        }
+    }
+}
+
+/// Who hears the periodic broadcast.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum BroadcastScope {
+    /// Every directly connected peer, neighbor or plain.
+    #[default]
+    Peers,
+    /// Everyone in the mesh: it is published in the channel `/`.
+    Mesh,
+}
+
+impl BroadcastScope {
+    /// All scopes, in the order of the help text.
+    pub const ALL: [Self; 2] = [Self::Peers, Self::Mesh];
+
+    /// The name that the program takes and shows.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Peers => "peers",
+            Self::Mesh => "mesh",
+        }
+    }
+}
+
+impl Display for BroadcastScope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl FromStr for BroadcastScope {
+    type Err = BroadcastScopeError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut all = Self::ALL.into_iter();
+        all.find(|scope| scope.as_str() == text)
+            .ok_or_else(|| BroadcastScopeError(text.to_owned()))
+    }
+}
+
+/// A text that names no [`BroadcastScope`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{}` is no scope; expected peers or mesh", Printable(.0))]
+pub struct BroadcastScopeError(String);
