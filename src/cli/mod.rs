@@ -295,7 +295,9 @@ impl Cli {
                 shutdown_timeout: limits.shutdown_timeout.0,
                 retry_min: limits.retry_min.0,
                 retry_max: limits.retry_max.0,
+                ..Limits::default()
             },
+            ..Config::default()
         };
         config.check().map_err(usage_error)?;
         Ok(config)
