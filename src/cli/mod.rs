@@ -413,7 +413,9 @@ mod tests {
                 shutdown_timeout: Duration::from_secs(16),
                 retry_min: Duration::from_millis(17),
                 retry_max: Duration::from_secs(18),
+                ..Limits::default()
             },
+            ..Config::default()
         };
         assert_eq!(config, expected);
     }
