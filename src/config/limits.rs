@@ -139,7 +139,21 @@ pub const HISTORY_BYTES_CEILING: usize = 1 << 30;
 pub const PUBLISH_RATE_CEILING: usize = 1_000_000;
 
 /// Longest channel, in bytes: what one byte of a message's head can count.
+/// A peer that asks for a longer path hears 414.
 pub const CHANNEL_BYTES_MAX: usize = 255;
+
+/// What a message has at most before its payload on the way to a neighbor: type, flags, hops, origin,
+/// sequence number, and the channel with its length. Neighbors may send so many bytes more than
+/// [`Limits::message_bytes_max`].
+pub const MESH_HEAD_BYTES_MAX: usize = 1 + 1 + 1 + 16 + 4 + 1 + CHANNEL_BYTES_MAX;
+
+/// Dials under way at the same time beside those of the configured peers. A further one fails at once.
+/// Each takes two descriptors.
+pub const DIALS_MAX: usize = 16;
+
+/// Dials of a configured peer that leave our subprotocol out after it was only had without. More spares a
+/// strict server requests that it refuses, less finds out sooner that it has become a node.
+pub const UNOFFERED_DIALS: u32 = 4;
 
 const _: () = {
     let defaults = Limits::DEFAULT;
@@ -173,8 +187,10 @@ const _: () = {
     assert!(PUBLISH_RATE_CEILING <= 1_000_000_000);
     // A program may keep more messages than it logs.
     assert!(LOG_BUFFER_BYTES <= OUTPUT_BUFFER_BYTES);
+    // The least outbox has room for a small message on its way through the mesh.
+    assert!(2 * MESH_HEAD_BYTES_MAX <= OUTBOX_BYTES_FLOOR);
     // The product of two bounds does not overflow, not even where usize has 32 bits.
-    assert!(MESSAGE_BYTES_CEILING <= usize::MAX / 2);
+    assert!(MESSAGE_BYTES_CEILING <= usize::MAX / 2 - MESH_HEAD_BYTES_MAX);
     assert!(CONNECTIONS_CEILING <= usize::MAX / READMIT_PERCENT);
 };
 

@@ -15,9 +15,6 @@ use crate::{
     node_id::NodeId,
 };
 
-/// The WebSocket subprotocol of neighbors.
-pub(crate) const SUBPROTOCOL: &str = "wsmesh.v1";
-
 /// Names one connection to a neighbor, for ever.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct PeerKey(pub(crate) u64);
@@ -180,7 +177,7 @@ impl Mesh {
         Self { config, place, rng }
     }
 
-    /// A connection has negotiated [`SUBPROTOCOL`].
+    /// A connection has negotiated [`SUBPROTOCOL`](crate::subprotocol::SUBPROTOCOL).
     pub(crate) fn on_opened(&mut self, peer: PeerKey, side: Side, remote: IpAddr, now: Instant) {
         todo!()
     }

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use crate::{
     config::{Config, Template, Values},
     message::Message,
-    net::{Network, Outgoing},
+    net::{Network, Outgoing, PerKind},
 };
 
 /// How a node is called that listens nowhere.
@@ -62,9 +62,13 @@ impl Broadcast {
             Outgoing::new(Message::text(template.render(&values)))
         };
         let peers = if template.is_per_peer() {
-            network.send_to_each(now, render)
+            network.send_to_each(now, |index, _| render(index))
         } else {
-            network.send_to_all(now, &mut [render(0)])
+            let mut messages = PerKind {
+                plain: vec![render(0)],
+                neighbor: vec![render(0)],
+            };
+            network.send_to_all(now, &mut messages)
         };
         network.counters().broadcasts += 1;
         log::debug!("broadcast {} to {peers} peers", self.sequence);

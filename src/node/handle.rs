@@ -17,7 +17,7 @@ use crate::{
     },
     counters::Counters,
     message::Message,
-    net::Outgoing,
+    net::{Outgoing, PerKind},
 };
 
 /// What the threads share with the loop.
@@ -56,9 +56,13 @@ impl Mailbox {
         self.is_stopping.load(Ordering::Acquire)
     }
 
-    pub(super) fn take_messages(&self) -> Vec<Outgoing> {
-        let queue = mem::take(&mut *lock(&self.queue));
-        Outgoing::joined(queue.messages, self.joined_bytes_max)
+    pub(super) fn take_messages(&self) -> PerKind<Vec<Outgoing>> {
+        let messages = mem::take(&mut *lock(&self.queue)).messages;
+        let joined = |messages| Outgoing::joined(messages, self.joined_bytes_max);
+        PerKind {
+            plain: joined(messages.clone()),
+            neighbor: joined(messages),
+        }
     }
 
     pub(super) fn publish(&self, counters: Counters) {

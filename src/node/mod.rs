@@ -199,6 +199,7 @@ impl Node {
                     reason,
                     is_unanswered,
                     round_trip,
+                    ..
                 } => {
                     let level = match reason {
                         CloseReason::Slow(_) => log::Level::Warn,
@@ -215,6 +216,7 @@ impl Node {
                         RoundTrip(round_trip)
                     );
                 }
+                Event::DialFailed { .. } => {}
             }
         }
     }
@@ -235,7 +237,7 @@ impl Node {
     fn on_wake(&mut self, now: Instant) {
         self.network.on_resolved(now);
         let mut messages = self.mailbox.take_messages();
-        if !messages.is_empty() {
+        if !messages.plain.is_empty() {
             self.network.send_to_all(now, &mut messages);
         }
         if self.mailbox.is_stopping() {
