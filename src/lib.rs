@@ -86,6 +86,8 @@ pub use config::Config;
 pub use counters::Counters;
 pub use message::Message;
 pub use net::PeerName;
-pub use node::{BroadcastError, Handle, Node, Output, Received, RunError, StartError};
+pub use node::{
+    BroadcastError, Handle, Node, Output, PublishError, Received, RunError, StartError,
+};
 pub use node_id::{NodeId, NodeIdError};
 pub use printable::{Excerpt, Printable};

@@ -7,7 +7,7 @@ use std::hash::{Hash, Hasher};
 use std::net::Ipv6Addr;
 use std::str::FromStr;
 
-use super::limits::CHANNEL_BYTES_MAX;
+use super::{channel::is_in_target, limits::CHANNEL_BYTES_MAX};
 use crate::printable::Printable;
 
 /// The port of `ws://` URLs that name none.
@@ -358,8 +358,7 @@ fn checked_host(host: &str) -> Result<String, Problem> {
 
 /// Path and query as they go into the request line.
 fn checked_target(target: &str) -> Result<String, Problem> {
-    let bad = |c: &char| !c.is_ascii_graphic() || "\"<>\\^`{|}".contains(*c);
-    if let Some(c) = target.chars().find(bad) {
+    if let Some(c) = target.chars().find(|c| !is_in_target(*c)) {
         return Err(Problem::Target(c));
     }
     let target = match target.starts_with('/') {

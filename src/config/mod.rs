@@ -5,6 +5,7 @@
 //! name flags because those are the names that a person knows.
 
 mod address;
+mod channel;
 mod error;
 pub mod limits;
 mod mesh;
@@ -16,6 +17,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 pub use address::{AddressError, BindAddress, PeerUrl};
+pub use channel::ChannelError;
+pub(crate) use channel::check_channel;
 pub use error::ConfigError;
 pub use limits::Limits;
 pub use mesh::{

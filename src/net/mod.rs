@@ -41,7 +41,7 @@ pub(crate) use self::{
     socket::listen,
     token::{Source, Token},
 };
-use crate::{config::PeerUrl, message::Message};
+use crate::{config::PeerUrl, message::Message, node_id::NodeId};
 
 /// What a peer is, by the subprotocol of its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,6 +96,8 @@ pub enum PeerName<'a> {
     Dialed(&'a PeerUrl),
     /// It dialed us: where it comes from.
     Accepted(SocketAddr),
+    /// No peer of ours, but the node at which the message was published. Shown by its short id.
+    Origin(NodeId),
 }
 
 impl fmt::Display for PeerName<'_> {
@@ -103,6 +105,7 @@ impl fmt::Display for PeerName<'_> {
         match self {
             Self::Dialed(url) => url.fmt(f),
             Self::Accepted(address) => address.fmt(f),
+            Self::Origin(id) => f.write_str(&id.short()),
         }
     }
 }
