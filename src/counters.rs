@@ -61,6 +61,8 @@ pub struct Counters {
     pub missed: u64,
     /// Messages that were asked for because they were announced and did not come by themselves.
     pub requested: u64,
+    /// Messages that were not passed on to a neighbor because its `--max-message` is less.
+    pub withheld: u64,
     /// Frames of neighbors that were left aside: unknown, wrong, or too many.
     pub ignored: u64,
     /// Pings sent.

@@ -89,21 +89,23 @@ impl Network {
         count
     }
 
-    /// Queues a message of its own for every connected peer: `message` gets the peer's index among
-    /// them, from 0, and its kind. Returns how many peers there are.
+    /// Queues a message of its own for every connected peer, or nothing: `message` gets the peer, its kind,
+    /// and its index among those that get something, from 0. Returns how many do.
     pub(crate) fn send_to_each(
         &mut self,
         now: Instant,
-        mut message: impl FnMut(usize, Kind) -> Outgoing,
+        mut message: impl FnMut(Token, Kind, usize) -> Option<Outgoing>,
     ) -> usize {
         let mut turn = self.shared.turn(now);
         let mut count = 0;
         for (_, connection) in &mut self.connections {
-            if connection.is_open() {
-                let message = &mut message(count, connection.kind());
+            if !connection.is_open() {
+                continue;
+            }
+            if let Some(mut message) = message(connection.token(), connection.kind(), count) {
                 send_now(
                     connection,
-                    [message],
+                    [&mut message],
                     &self.dialer,
                     &mut self.agenda,
                     &mut turn,

@@ -85,7 +85,7 @@ impl Node {
         Ok(Self {
             poll,
             network,
-            relay: Relay::new(&config, id, ports),
+            relay: Relay::new(&config, id, ports, clock()),
             mailbox: Arc::new(Mailbox::new(waker, &config.limits)),
             signals: None,
             broadcast: Broadcast::new(&config, name),
@@ -131,7 +131,7 @@ impl Node {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => ready.clear(),
                 result => result.map_err(RunError)?,
             }
-            let now = Instant::now();
+            let now = clock();
             self.turn(&ready, now, output);
             if let State::Stopping { until } = self.state {
                 let left = self.network.len();
@@ -279,4 +279,9 @@ impl Node {
             log::debug!("standard output is not polled: {error}");
         }
     }
+}
+
+/// Reads the clock: when a node is made, and then once a turn.
+fn clock() -> Instant {
+    Instant::now()
 }

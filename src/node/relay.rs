@@ -5,7 +5,7 @@
 //! sent at its end, so that a burst costs each of them one write. A turn gathers no more than it reads.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     time::{Duration, Instant},
 };
@@ -55,7 +55,7 @@ pub(super) struct Relay {
 }
 
 impl Relay {
-    pub(super) fn new(config: &Config, id: NodeId, mut ports: Vec<u16>) -> Self {
+    pub(super) fn new(config: &Config, id: NodeId, mut ports: Vec<u16>, now: Instant) -> Self {
         // A name with two addresses has one port.
         ports.sort_unstable();
         ports.dedup();
@@ -67,7 +67,7 @@ impl Relay {
         };
         let rng = Xoshiro256PlusPlus::from_rng(&mut rand::rng());
         Self {
-            mesh: Mesh::new(config.mesh.clone(), place, rng),
+            mesh: Mesh::new(config.mesh.clone(), place, rng, now),
             configured: config.peers.clone(),
             publishes: config.relay,
             echo: config.echo,
@@ -98,6 +98,7 @@ impl Relay {
         counters.duplicates = standing.duplicates;
         counters.missed = standing.missed;
         counters.requested = standing.requested;
+        counters.withheld = standing.withheld;
         counters.ignored = standing.ignored;
         counters.closed_rate = self.closed_rate;
     }
@@ -162,14 +163,18 @@ impl Relay {
     pub(super) fn broadcast(&mut self, messages: Vec<Message>, turn: &mut Turn<'_>) {
         // What was published before goes first.
         self.send_gathered(turn.network, turn.now);
-        let standing = self.mesh.standing();
-        let direct = match standing.neighbors + standing.greeting {
-            0 => Vec::new(),
-            _ => messages.iter().map(|m| self.mesh.direct(m)).collect(),
-        };
+        let members: Vec<_> = self.mesh.members().map(token_of).collect();
+        if !members.is_empty() {
+            for message in &messages {
+                let frame = self.mesh.direct(message);
+                let members = members.iter().copied();
+                turn.network.send_each(members, frame, turn.now);
+            }
+        }
+        // Who has not said hello yet would not know what to make of it.
         let mut forms = PerKind {
-            neighbor: Outgoing::joined(direct, self.joined_bytes_max),
             plain: Outgoing::joined(messages, self.joined_bytes_max),
+            neighbor: Vec::new(),
         };
         turn.network.send_to_all(turn.now, &mut forms);
     }
@@ -181,13 +186,14 @@ impl Relay {
         turn: &mut Turn<'_>,
     ) {
         self.send_gathered(turn.network, turn.now);
-        let mesh = &self.mesh;
-        turn.network.send_to_each(turn.now, |index, kind| {
-            let message = message(index);
-            Outgoing::new(match kind {
-                Kind::Plain => message,
-                Kind::Neighbor => mesh.direct(&message),
-            })
+        let members: BTreeSet<_> = self.mesh.members().map(token_of).collect();
+        turn.network.send_to_each(turn.now, |peer, kind, index| {
+            let message = match kind {
+                Kind::Plain => message(index),
+                Kind::Neighbor if members.contains(&peer) => self.mesh.direct(&message(index)),
+                Kind::Neighbor => return None,
+            };
+            Some(Outgoing::new(message))
         });
     }
 
