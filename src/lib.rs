@@ -81,11 +81,14 @@ mod net;
 mod node;
 mod node_id;
 mod printable;
+mod subprotocol;
 
 pub use config::Config;
 pub use counters::Counters;
 pub use message::Message;
 pub use net::PeerName;
-pub use node::{BroadcastError, Handle, Node, Output, Received, RunError, StartError};
+pub use node::{
+    BroadcastError, Handle, Node, Output, PublishError, Received, RunError, StartError,
+};
 pub use node_id::{NodeId, NodeIdError};
 pub use printable::{Excerpt, Printable};

@@ -286,6 +286,11 @@ impl Mesh {
         }
     }
 
+    /// Neighbors that have said hello, as this node has to them: whom something can be told directly.
+    pub(crate) fn members(&self) -> impl Iterator<Item = PeerKey> {
+        self.neighbors.members().map(|(peer, _)| peer)
+    }
+
     fn send(&mut self, to: impl IntoIterator<Item = PeerKey>, frame: Message) {
         let to: Vec<_> = to.into_iter().collect();
         if !to.is_empty() {

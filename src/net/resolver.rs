@@ -1,7 +1,8 @@
 //! Resolves names without blocking the loop: the system's resolver has no other way than to block, so
 //! it blocks a thread of its own, the only one beside the loop. It starts with the first name.
 //!
-//! Each peer has at most one question under way, so the queues are as short as the list of peers. The
+//! Each peer has at most one question under way, so the queues are as short as the list of what is
+//! dialed. The
 //! questions are answered one after the other: a name whose servers do not answer delays those behind
 //! it by as long as the system waits for them, but never a peer that is given by its address.
 
@@ -17,9 +18,11 @@ use std::{
 
 use mio::Waker;
 
+use super::dialer::DialId;
+
 #[derive(Debug)]
 struct Question {
-    peer: usize,
+    dial: DialId,
     host: String,
     port: u16,
 }
@@ -27,7 +30,7 @@ struct Question {
 /// The addresses of a peer, or why there are none.
 #[derive(Debug)]
 pub(crate) struct Answer {
-    pub(crate) peer: usize,
+    pub(crate) dial: DialId,
     pub(crate) addresses: io::Result<Vec<SocketAddr>>,
 }
 
@@ -50,13 +53,13 @@ impl Resolver {
     ///
     /// # Errors
     /// The thread cannot be started.
-    pub(crate) fn ask(&mut self, peer: usize, host: &str, port: u16) -> io::Result<()> {
+    pub(crate) fn ask(&mut self, dial: DialId, host: &str, port: u16) -> io::Result<()> {
         let (questions, _) = match &mut self.thread {
             Some(thread) => thread,
             none => none.insert(start(Arc::clone(&self.waker))?),
         };
         let question = Question {
-            peer,
+            dial,
             host: host.to_owned(),
             port,
         };
@@ -77,12 +80,12 @@ fn start(waker: Arc<Waker>) -> io::Result<(Sender<Question>, Receiver<Answer>)> 
     let (question_sender, questions) = mpsc::channel::<Question>();
     let (answers, answer_receiver) = mpsc::channel();
     let work = move || {
-        for Question { peer, host, port } in questions {
+        for Question { dial, host, port } in questions {
             let addresses = (host.as_str(), port)
                 .to_socket_addrs()
                 .map(Iterator::collect);
             // The node may have stopped meanwhile, and then nobody wants to know.
-            if answers.send(Answer { peer, addresses }).is_err() || waker.wake().is_err() {
+            if answers.send(Answer { dial, addresses }).is_err() || waker.wake().is_err() {
                 return;
             }
         }

@@ -61,8 +61,22 @@ fn assert_absent(place: &str, words: &[&str]) {
 
 #[test]
 fn rings_know_only_what_lies_within_them() {
-    assert_absent("net", &["crate::node", "crate::{node", "    node::"]);
-    for core in ["config", "message.rs", "counters.rs", "printable.rs"] {
+    let above = [
+        "crate::node::",
+        "crate::{node",
+        "    node::",
+        "crate::mesh",
+        "    mesh::",
+    ];
+    assert_absent("net", &above);
+    for core in [
+        "config",
+        "message.rs",
+        "counters.rs",
+        "node_id.rs",
+        "printable.rs",
+        "subprotocol.rs",
+    ] {
         assert_absent(
             core,
             &[
@@ -81,7 +95,8 @@ fn decisions_are_made_without_sockets() {
     for pure in [
         "net/admission.rs",
         "net/backoff.rs",
-        "net/dialer.rs",
+        "net/channels.rs",
+        "net/dialer",
         "net/frame.rs",
         "net/keepalive.rs",
         "net/outbox.rs",

@@ -20,6 +20,7 @@ mod house;
 mod idle;
 mod keepalive;
 mod library;
+mod mesh;
 mod people;
 mod support;
 mod terminal;

@@ -1,0 +1,7 @@
+//! What is published somewhere reaches everyone, once: [`channels`] at one node, [`nodes`] across several.
+
+mod channels;
+mod nodes;
+
+/// Without the broadcast at regular times.
+const QUIET: [&str; 2] = ["--interval", "off"];
