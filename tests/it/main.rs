@@ -21,6 +21,7 @@ mod idle;
 mod keepalive;
 mod library;
 mod people;
+mod subprotocol;
 mod support;
 mod terminal;
 mod upgrade;
