@@ -278,6 +278,7 @@ fn a_neighbor_that_does_not_read_is_closed_where_plain_peers_lose_messages() {
     let close = neighbor.read_to_close().1;
     assert_eq!(close.close_code(), Some(1013));
     assert_eq!(neighbor.finish_close(&close), End::Closed);
+    drop(neighbor);
     let counters = node.wait_counters("the neighbor is gone", |c| c.closed == 1);
     assert_eq!((counters.closed_slow, counters.peers), (1, 1));
     drop(plain);
