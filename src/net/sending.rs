@@ -257,7 +257,7 @@ mod tests {
             neighbor: vec![outgoing("one"), outgoing("two")],
         };
         assert_eq!(trial.network.send_to_all(now, &mut messages), 2);
-        let form = |index, kind| outgoing(&format!("{index} {kind:?}"));
+        let form = |_, kind, index| Some(outgoing(&format!("{index} {kind:?}")));
         assert_eq!(trial.network.send_to_each(now, form), 2);
         assert_eq!(plain.heard(&mut trial), ["plain", "0 Plain"]);
         assert_eq!(neighbor.heard(&mut trial), ["one", "two", "1 Neighbor"]);
