@@ -364,6 +364,7 @@ impl Mesh {
             let hello = self.hello(None, now);
             self.send_control(peer, &Control::Hello(hello));
         }
+        self.tell(News::Met(peer));
         if self.alone_since.take().is_some() {
             self.tell(News::Joined);
         }
@@ -377,7 +378,7 @@ impl Mesh {
         if let Some(Purpose::Rotate(old)) = purpose {
             self.rotate_out(old, now);
         }
-        self.wake_upkeep(now);
+        self.on_change(now);
     }
 
     /// Learns what the neighbor has, and offers it what it has not.

@@ -9,9 +9,10 @@ use crate::{
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Nodes in a row, with a tree.
+/// Nodes in a row, with a tree. They stay in it: nobody can dial them.
 fn row(count: usize) -> Table {
     let mut table = Table::with_nodes(count);
+    table.undialable.extend(0..count);
     for node in 1..count {
         table.connect(node, node - 1);
     }
@@ -207,6 +208,7 @@ fn a_lost_frame_is_asked_for_at_a_neighbor_that_has_announced_it() {
 #[test]
 fn a_leaf_publishes_and_hears_but_relays_nothing() {
     let mut table = Table::with_nodes(2);
+    table.undialable.extend(0..2);
     let leaf = table.add(
         MeshConfig {
             is_leaf: true,
@@ -247,6 +249,7 @@ fn hops_are_bounded() {
             &[],
         );
     }
+    table.undialable.extend(0..5);
     for node in 1..5 {
         table.connect(node, node - 1);
     }
