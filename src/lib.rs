@@ -44,27 +44,32 @@
 //! | module | ring | what it owns |
 //! |---|---|---|
 //! | [`config`] | core | what a node is told; every bound, default and unit ([`config::limits`]) |
-//! | `message`, `counters`, `printable` | core | messages; what is counted; making a peer's text safe to show |
-//! | `net` | shell | connections: from sockets to whole messages and back; knows nothing of their meaning |
-//! | `net::{upgrade, session, outbox, dialer, admission, backoff, keepalive, timer}` | pure | the decisions: no socket and no clock; of randomness only keys and masks, which must not be guessed |
+//! | `message`, `node_id`, `counters`, `printable` | core | messages; names of nodes; what is counted; making a peer's text safe to show |
+//! | `subprotocol` | core | what two nodes agree on before they speak |
+//! | `net` | shell | connections: from sockets to whole messages and back; who is a neighbor, who is in which channel, whom to dial; knows nothing of what messages mean |
+//! | `net::{upgrade, session, outbox, dialer, channels, admission, backoff, keepalive, timer}` | pure | the decisions: no socket and no clock; of randomness only keys and masks, which must not be guessed |
 //! | `net::{transport, socket, listener, resolver}` | shell | the system calls |
-//! | `net::{network, inbound, outbound, connection}` | shell | what ties the two together |
+//! | `net::{network, inbound, outbound, sending, connection}` | shell | what ties the two together |
 //! | `node` | shell | the loop; the only place that sees connections and what messages mean |
 //! | `cli`, `console` (in the program) | edge | options; standard output and error that never block |
 //!
-//! `net` never imports `node`; the core imports neither. A test holds the tree against this.
+//! `net` never imports `node` or `mesh`; the core imports neither `net` nor `node`. A test holds the tree against this.
 //!
 //! ## Invariants
 //!
 //! - The clock is read once a turn, in `node`. Everything else gets the time as an argument.
 //! - A token names one connection for ever: it carries a generation, and slots are freed only at the
-//!   end of a turn. A stale event matches nothing.
+//!   end of a turn. A stale event matches nothing. So it is with the id of a dial.
+//! - A neighbor is who negotiated our subprotocol and, if we dialed, said that it is a node. Everyone
+//!   else is a plain peer, and that a server declines the offer is no reason not to be connected.
+//! - A plain peer is in the index of its channel from the upgrade until its slot is free.
 //! - What waits for a peer in user space is in its outbox, all of it, and counted. Tungstenite works on
 //!   a stream that queues every write at once, so its own buffer is always empty.
 //! - A peer is not read while it leaves more of our answers (pongs, echoes) waiting than the high-water
 //!   mark: what a peer makes us answer is bounded by what it takes.
 //! - A peer is slow only when its socket takes no more: before a message overflows, the outbox is
-//!   flushed.
+//!   flushed. A neighbor that is slow is closed, whatever the policy for plain peers: it misses nothing
+//!   without knowing.
 //! - What was received is worked through message by message; what the node answers to one is queued
 //!   before the next is looked at.
 //! - After the decision to close nothing but the Close is queued: no peer sees a silent gap.

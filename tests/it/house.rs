@@ -63,10 +63,10 @@ fn assert_absent(place: &str, words: &[&str]) {
 fn rings_know_only_what_lies_within_them() {
     let above = [
         "crate::node::",
-        "crate::{node",
-        "    node::",
+        "crate::{node::",
+        " node::",
         "crate::mesh",
-        "    mesh::",
+        " mesh::",
     ];
     assert_absent("net", &above);
     for core in [
