@@ -5,6 +5,8 @@ use crate::support::raw::{answer, header};
 use crate::support::{Embedded, End, Frame, Node, Raw, RawListener, eventually, eventually_some};
 
 const OFFERED: &str = "sec-websocket-protocol";
+/// The first words of a neighbor.
+const HELLO: &str = r#"{"type":"hello","min":1,"max":1,"id":"0123456789abcdef0123456789abcdef","network":"default","role":"peer"}"#;
 const NODE: &str = "Wsmesh-Node: 0123456789abcdef0123456789abcdef\r\n";
 
 /// A node that dials quickly again, and logs every attempt.
@@ -159,8 +161,8 @@ fn a_node_that_was_taken_for_a_strict_server_is_found_out() {
         &format!("Sec-WebSocket-Protocol: wsmesh.v1\r\n{NODE}"),
     );
     assert_eq!(header(&head, OFFERED).as_deref(), Some("wsmesh.v1"));
-    assert_eq!(peer.sync(), []);
-    node.wait_connected(1);
+    assert_eq!(peer.sync().len(), 1, "its hello");
+    node.stderr.wait_for("is to say hello");
 }
 
 #[test]
@@ -269,7 +271,8 @@ fn a_neighbor_that_does_not_read_is_closed_where_plain_peers_lose_messages() {
     let offer = "Sec-WebSocket-Protocol: wsmesh.v1\r\nUpgrade:";
     neighbor.send(request.replacen("Upgrade:", offer, 1));
     neighbor.expect_upgraded();
-    node.wait_counters("both are there", |c| c.peers == 2);
+    neighbor.send_frame(Frame::text(HELLO));
+    node.wait_counters("both are there", |c| c.peers == 2 && c.neighbors == 1);
     let text = "x".repeat(60 << 10);
     eventually("messages are dropped", || {
         node.broadcast(&text);
