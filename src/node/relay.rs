@@ -19,7 +19,7 @@ use super::{
 use crate::{
     config::{Config, PeerUrl, limits::joined_bytes_max},
     counters::Counters,
-    mesh::{self, Delivery, Ending, Mesh, PeerKey, Place, Reach, Side},
+    mesh::{self, Delivery, Ending, Mesh, News, PeerKey, Place, Reach, Side},
     message::Message,
     net::{self, CloseReason, Event, Kind, Network, Outgoing, PeerName, PerKind, Relayed, Token},
     node_id::NodeId,
@@ -111,7 +111,7 @@ impl Relay {
         match event {
             Event::Opened(peer) => self.on_opened(peer, turn),
             Event::Message(peer, message) => match turn.network.kind(peer) {
-                Some(Kind::Neighbor) => self.on_frame(peer, message, turn),
+                Some(Kind::Neighbor) => self.mesh.on_frame(key_of(peer), message, turn.now),
                 Some(Kind::Plain) => self.on_plain_message(peer, message, turn),
                 None => {}
             },
@@ -267,16 +267,6 @@ impl Relay {
         }
     }
 
-    fn on_frame(&mut self, peer: Token, frame: Message, turn: &mut Turn<'_>) {
-        self.mesh.on_frame(key_of(peer), frame, turn.now);
-        if self.greeting.contains(&peer) && self.mesh.members().any(|key| key == key_of(peer)) {
-            self.greeting.remove(&peer);
-            if let Some((name, _)) = turn.network.describe(peer) {
-                log::info!("{} {name} connected", Called(Kind::Neighbor));
-            }
-        }
-    }
-
     /// A plain peer publishes.
     fn on_plain_message(&mut self, peer: Token, message: Message, turn: &mut Turn<'_>) {
         match self.publishers.on_message(peer, turn.now) {
@@ -319,6 +309,12 @@ impl Relay {
                 mesh::Output::Rest(url) => network.rest(&url),
                 mesh::Output::Close { peer, code, reason } => {
                     network.close(token_of(peer), CloseReason::ByNode(code, reason), *now);
+                }
+                mesh::Output::Tell(News::Met(peer)) => {
+                    self.greeting.remove(&token_of(peer));
+                    if let Some((name, _)) = network.describe(token_of(peer)) {
+                        log::info!("{} {name} connected", Called(Kind::Neighbor));
+                    }
                 }
                 mesh::Output::Tell(news) => log::log!(news.level(), "{news}"),
             }
