@@ -18,7 +18,7 @@
 //!
 //! # Architecture
 //!
-//! One thread, one `mio::Poll`, one slab of connections. Nothing blocks; the only other thread resolves
+//! One thread, one `mio::Poll`, one slab of connections. Nothing blocks; the only other threads resolve
 //! names, because the system's resolver can only block. Bytes go one way:
 //!
 //! ```text

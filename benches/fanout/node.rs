@@ -1,6 +1,6 @@
 //! wsmesh as a server under test, through its library.
 
-use wsmesh::config::{Limits, SlowPeer};
+use wsmesh::config::{Limits, MeshConfig, SlowPeer};
 use wsmesh::{Config, Message, Node, Received};
 
 use std::net::SocketAddr;
@@ -23,6 +23,11 @@ pub(crate) fn run(slow_peer: SlowPeer, dial: Option<SocketAddr>) -> Outcome<()> 
         peers: peers.into_iter().collect::<Result<_, _>>()?,
         interval: None,
         slow_peer,
+        // Nodes in a row stay in it: none looks for another neighbor.
+        mesh: MeshConfig {
+            degree: 1,
+            ..MeshConfig::default()
+        },
         limits: Limits {
             connections_max: CONNECTIONS_MAX,
             connections_per_address_max: CONNECTIONS_MAX,

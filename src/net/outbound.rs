@@ -53,7 +53,11 @@ impl Network {
         let Some(url) = self.dialer.url(dial) else {
             return;
         };
-        if let Err(error) = self.resolver.ask(dial, url.host(), url.port()) {
+        let is_configured = self.dialer.is_configured(dial);
+        let asked = self
+            .resolver
+            .ask(dial, url.host(), url.port(), is_configured);
+        if let Err(error) = asked {
             let failure = format!("its name cannot be resolved: {error}");
             self.settle_name(dial, Err(failure), now);
         }
