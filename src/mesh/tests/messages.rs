@@ -188,6 +188,27 @@ fn who_begins_hears_what_is_published_from_then_on() {
 }
 
 #[test]
+fn who_begins_between_two_parts_carries_what_each_has_missed_of_the_other() {
+    let mut table = row(3);
+    table.publish(0, "known to all");
+    table.pass(SECOND);
+    table.kill(1);
+    table.settle();
+    table.publish(0, "left");
+    table.publish(2, "right");
+    table.pass(SECOND);
+    let new = table.add(MeshConfig::default(), &[]);
+    table.undialable.insert(new);
+    table.connect(new, 0);
+    table.pass(3 * SECOND);
+    table.connect(new, 2);
+    table.pass(3 * SECOND);
+    assert_eq!(table.heard(2), ["known to all", "left"]);
+    assert_eq!(table.heard(0), ["right"]);
+    assert_eq!(table.heard(new), ["right"], "what it was there for");
+}
+
+#[test]
 fn a_lost_frame_is_asked_for_at_a_neighbor_that_has_announced_it() {
     let mut table = row(3);
     table.connect(2, 0);
