@@ -8,10 +8,10 @@
 //!
 //! let config = Config { binds: vec!["localhost:8080".parse()?], ..Config::default() };
 //! let node = Node::new(config)?;
-//! let handle = node.handle(); // stops the node, broadcasts, reads counters; from any thread
-//! std::thread::spawn(move || handle.broadcast([Message::text("hello")]));
+//! let handle = node.handle(); // publishes, broadcasts, reads counters, stops; from any thread
+//! std::thread::spawn(move || handle.publish("/sensors", Message::text("21.5")));
 //! node.run(&mut |received: &Received<'_>| {
-//!     println!("{} sent {} bytes", received.from, received.message.len());
+//!     println!("{} sent {} bytes in {}", received.from, received.message.len(), received.path);
 //! })?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -24,20 +24,26 @@
 //! ```text
 //!             ┌──────────────────────────── net ────────────────────────────┐
 //!  poll ────► │ token ─► connection ─► transport ─► upgrade ──┐             │
-//!  (ready)    │          (one read a      (socket)   (HTTP)   ├─► Event ────┼─► node ─► output
-//!             │           turn, shared               session ─┘             │   │
-//!             │           buffer)                   (WebSocket)             │   │ echo,
-//!             │                                                             │   │ broadcast
-//!  poll ◄──── │ transport ◄─ outbox ◄─────────── frame ◄────────────────────┼───┘
-//!  (writable) │ (one writev  (bounded)     (encoded once,                   │
+//!  (ready)    │          (one read a      (socket)   (HTTP)   ├─► Event ────┼─► node::relay ─► output
+//!             │           turn, shared               session ─┘             │    │    ▲  │
+//!             │           buffer)                   (WebSocket)             │    │    │  └ gathered for plain
+//!             │                                                             │    ▼    │    peers of a channel
+//!             │                                                             │   mesh ─► Output
+//!  poll ◄──── │ transport ◄─ outbox ◄─────────── frame ◄────────────────────┼─── Send, Dial, Close,
+//!  (writable) │ (one writev  (bounded)     (encoded once,                   │    echo, broadcast
 //!             │  a turn)                    shared)                         │
 //!             └─────────────────────────────────────────────────────────────┘
 //! ```
 //!
+//! What a plain peer sends is *published*: it goes to the node's output, to the plain peers of its channel,
+//! and by the mesh to all other nodes, which do the same. What neighbors send goes to the mesh, which says
+//! what of it is to be delivered and what to be passed on.
+//!
 //! One turn of the loop: wait until something is ready or due → take the time, once → note what is ready
 //! → accept a portion → read each noted connection once, within a budget → do what is due (deadlines,
-//! dialing, the periodic broadcast, which is flushed peer by peer) → flush every other connection with
-//! something queued → free the slots of those that have ended. With nothing ready and nothing due the node sleeps.
+//! dialing, the mesh, the periodic broadcast, which is flushed peer by peer) → send what was gathered for
+//! channels, peer by peer too → flush every other connection with something queued → free the slots of those
+//! that have ended, which the mesh may want to tell others. With nothing ready and nothing due the node sleeps.
 //!
 //! ## Modules
 //!
@@ -50,7 +56,9 @@
 //! | `net::{upgrade, session, outbox, dialer, channels, admission, backoff, keepalive, timer}` | pure | the decisions: no socket and no clock; of randomness only keys and masks, which must not be guessed |
 //! | `net::{transport, socket, listener, resolver}` | shell | the system calls |
 //! | `net::{network, inbound, outbound, sending, connection}` | shell | what ties the two together |
+//! | `mesh` | core | the protocol between nodes, without I/O: who is a neighbor of whom, which way messages take, that each is taken in once |
 //! | `node` | shell | the loop; the only place that sees connections and what messages mean |
+//! | `node::{relay, publishers, broadcast}` | shell | what becomes of messages: between connections and mesh; how fast plain peers may publish; the periodic broadcast |
 //! | `cli`, `console` (in the program) | edge | options; standard output and error that never block |
 //!
 //! `net` never imports `node` or `mesh`; the core imports neither `net` nor `node`. A test holds the tree against this.
@@ -70,6 +78,9 @@
 //! - A peer is slow only when its socket takes no more: before a message overflows, the outbox is
 //!   flushed. A neighbor that is slow is closed, whatever the policy for plain peers: it misses nothing
 //!   without knowing.
+//! - What is gathered for channels in a turn is sent in that turn: it is bounded by what a turn reads.
+//! - Nothing is sent to a neighbor but what the mesh says, and what is for direct peers only to those that
+//!   have said hello.
 //! - What was received is worked through message by message; what the node answers to one is queued
 //!   before the next is looked at.
 //! - After the decision to close nothing but the Close is queued: no peer sees a silent gap.
