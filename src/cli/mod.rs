@@ -531,7 +531,7 @@ mod tests {
             "Size(1024)",
             "Every(None)",
             "Trace",
-            "client",
+            "message: None",
         ] {
             assert!(got.contains(part), "{part}: {got}");
         }
