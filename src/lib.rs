@@ -80,6 +80,7 @@ mod net;
 mod node;
 mod node_id;
 mod printable;
+pub mod simulation;
 
 pub use config::Config;
 pub use counters::Counters;
