@@ -72,6 +72,7 @@
 //! - Nothing that a peer sends ends the process, and every bound has an answer: a close code, an HTTP
 //!   status, a log line, a counter.
 
+mod budget;
 pub mod config;
 mod counters;
 mod mesh;

@@ -116,6 +116,10 @@ pub const DEGREE_MAX_DEFAULT: usize = 12;
 /// With a greater degree, so many times as many.
 pub const DEGREE_SPREAD: usize = 2;
 
+/// Neighbors that cannot be dialed and are taken in at most, beside the others: few nodes may be there to
+/// carry them.
+pub const DEGREE_UNDIALABLE_MAX: usize = 32;
+
 /// The greatest degree that may be configured. Every neighbor costs a copy of every announcement.
 pub const DEGREE_CEILING: usize = 64;
 

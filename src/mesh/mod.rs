@@ -4,19 +4,70 @@
 //! outputs with [`Mesh::poll_output`] until there are none, and call [`Mesh::expire`] again at
 //! [`Mesh::next_deadline`]. Knows no sockets, no clock and no randomness of its own: the same inputs give
 //! the same outputs, in a node and in a simulation.
+//!
+//! | module | what it owns |
+//! |---|---|
+//! | `codec`, `control` | the frames, binary and JSON |
+//! | `neighbors` | the connections, and who is at their other ends |
+//! | `joining`, `leaving` | the first words on a connection and the last; two connections to one node |
+//! | `overlay`, `upkeep` | whom else this node knows; whom it connects to, and when |
+//! | `tree` | the root, and by which neighbor messages come soonest |
+//! | `gossip` | messages: taken in once, passed on, announced, asked for |
+//! | `seen`, `missing`, `history` | what is there, what is not, what is kept for others |
+//! | `scope` | to whom an address may be told |
 
-use std::{net::IpAddr, time::Instant};
+mod codec;
+mod control;
+mod gossip;
+mod history;
+mod joining;
+mod leaving;
+mod missing;
+mod neighbors;
+mod news;
+mod overlay;
+mod scope;
+mod seen;
+mod tree;
+mod upkeep;
+
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
 
 use rand::rngs::Xoshiro256PlusPlus;
 
+pub(crate) use self::news::{News, Standing};
+use self::{
+    control::Control, history::History, missing::Missing, neighbors::Neighbors, overlay::Overlay,
+    seen::Seen, tree::Tree,
+};
 use crate::{
+    budget::Budget,
     config::{MeshConfig, PeerUrl},
     message::Message,
     node_id::NodeId,
 };
 
-/// The WebSocket subprotocol of neighbors.
-pub(crate) const SUBPROTOCOL: &str = "wsmesh.v1";
+/// Close codes that the mesh sends (RFC 6455 §7.4.1).
+mod code {
+    /// Nothing is wrong: the connection is not needed.
+    pub(super) const NORMAL: u16 = 1000;
+    pub(super) const GOING_AWAY: u16 = 1001;
+    pub(super) const PROTOCOL: u16 = 1002;
+    pub(super) const POLICY: u16 = 1008;
+    pub(super) const TRY_AGAIN: u16 = 1013;
+}
+
+/// Evictions in favour of those who have no neighbor at all: so many at once, then one in each interval.
+const EVICTIONS_BURST: u32 = 3;
+const EVICTIONS_INTERVAL: Duration = Duration::from_secs(10);
+/// Gaps that are told: so many at once, then one in each interval. All are counted.
+const GAP_NEWS_BURST: u32 = 16;
+const GAP_NEWS_INTERVAL: Duration = Duration::from_secs(10);
+/// A gap is given up when histories have forgotten what it was, but not sooner than this.
+const GAP_PATIENCE_MIN: Duration = Duration::from_secs(10);
 
 /// Names one connection to a neighbor, for ever.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -85,6 +136,7 @@ pub(crate) struct Delivery {
 }
 
 /// What the node should do.
+#[must_use]
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Output {
     /// Send the same frame to each of these.
@@ -106,132 +158,167 @@ pub(crate) enum Output {
     Tell(News),
 }
 
-/// Something that a person should hear of.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum News {
-    /// The first neighbor, or the first again.
-    Joined,
-    /// The last neighbor is gone.
-    Alone,
-    /// So many messages of this node were missed for longer than histories hold.
-    Gap { origin: NodeId, missed: u32 },
-}
-
-impl News {
-    pub(crate) fn level(&self) -> log::Level {
-        match self {
-            Self::Joined | Self::Alone => log::Level::Info,
-            Self::Gap { .. } => log::Level::Warn,
-        }
-    }
-}
-
-impl std::fmt::Display for News {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Joined => write!(f, "joined the mesh"),
-            Self::Alone => write!(f, "no neighbor left"),
-            Self::Gap { origin, missed } => {
-                write!(
-                    f,
-                    "{missed} messages of node {} were missed",
-                    origin.short()
-                )
-            }
-        }
-    }
-}
-
-/// What a mesh counts, and how it stands now.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Standing {
-    /// Neighbors that have said hello.
-    pub(crate) neighbors: usize,
-    /// Connections that have not.
-    pub(crate) greeting: usize,
-    pub(crate) is_root: bool,
-    pub(crate) root: Option<NodeId>,
-    pub(crate) parent: Option<PeerKey>,
-    /// Hops to the root.
-    pub(crate) hop: u32,
-    pub(crate) published: u64,
-    /// Messages of others taken in for the first time.
-    pub(crate) received: u64,
-    /// Messages that were there already.
-    pub(crate) duplicates: u64,
-    /// Messages of others that were missed for good.
-    pub(crate) missed: u64,
-    /// What was asked for because it had been announced and did not come.
-    pub(crate) requested: u64,
-    /// Frames that were left aside: unknown, wrong, or too many.
-    pub(crate) ignored: u64,
-}
-
 /// The state of one node in the mesh.
 #[derive(Debug)]
 pub(crate) struct Mesh {
     config: MeshConfig,
     place: Place,
     rng: Xoshiro256PlusPlus,
+    /// What this node publishes as; another one when its sequences are used up.
+    origin: NodeId,
+    sequence: u32,
+    neighbors: Neighbors,
+    overlay: Overlay,
+    tree: Tree,
+    seen: Seen,
+    history: History,
+    missing: Missing,
+    outputs: VecDeque<Output>,
+    timers: Timers,
+    /// Since when there is no neighbor.
+    alone_since: Option<Instant>,
+    /// When a connection was lost by which messages came or went.
+    torn_at: Option<Instant>,
+    /// It has had a neighbor: what is published from then on is not to be missed.
+    has_begun: bool,
+    evictions: Budget,
+    gap_news: Budget,
+    standing: Standing,
+}
+
+/// What is due when; `None` while there is no need.
+#[derive(Debug, Default)]
+struct Timers {
+    announce: Option<Instant>,
+    shuffle: Option<Instant>,
+    rotate: Option<Instant>,
+    revive: Option<Instant>,
+    /// Something about the connections is to be looked at.
+    upkeep: Option<Instant>,
 }
 
 impl Mesh {
-    pub(crate) fn new(config: MeshConfig, place: Place, rng: Xoshiro256PlusPlus) -> Self {
-        Self { config, place, rng }
-    }
-
-    /// A connection has negotiated [`SUBPROTOCOL`].
-    pub(crate) fn on_opened(&mut self, peer: PeerKey, side: Side, remote: IpAddr, now: Instant) {
-        todo!()
-    }
-
-    /// A WebSocket message of a neighbor.
-    pub(crate) fn on_frame(&mut self, peer: PeerKey, frame: Message, now: Instant) {
-        todo!()
-    }
-
-    /// A connection is gone, whoever has closed it.
-    pub(crate) fn on_closed(&mut self, peer: PeerKey, ending: Ending, now: Instant) {
-        todo!()
-    }
-
-    /// What [`Output::Dial`] asked for, or a configured peer, could not be had as a neighbor.
-    pub(crate) fn on_dial_failed(&mut self, url: &PeerUrl, failure: DialFailure, now: Instant) {
-        todo!()
-    }
-
-    /// Publishes a message of this node. The node itself delivers it to its own peers and output.
-    /// Returns origin and sequence of the message.
-    pub(crate) fn publish(
-        &mut self,
-        channel: &str,
-        message: &Message,
+    pub(crate) fn new(
+        config: MeshConfig,
+        place: Place,
+        mut rng: Xoshiro256PlusPlus,
         now: Instant,
-    ) -> (NodeId, u32) {
-        todo!()
-    }
-
-    /// The frame that tells a neighbor's people something which goes no further.
-    pub(crate) fn direct(&self, message: &Message) -> Message {
-        todo!()
-    }
-
-    /// Does what is due.
-    pub(crate) fn expire(&mut self, now: Instant) {
-        todo!()
-    }
-
-    /// When [`Self::expire`] is to be called; `None`: only after another input.
-    pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        todo!()
+    ) -> Self {
+        let patience = config
+            .history
+            .age_max
+            .unwrap_or_default()
+            .max(GAP_PATIENCE_MIN);
+        Self {
+            origin: place.id,
+            sequence: 0,
+            neighbors: Neighbors::default(),
+            overlay: Overlay::new(&place.configured, now),
+            tree: Tree::new(place.id, config.is_leaf, now, &mut rng),
+            seen: Seen::new(patience, now),
+            history: History::new(config.history),
+            missing: Missing::default(),
+            outputs: VecDeque::new(),
+            timers: Timers::default(),
+            alone_since: Some(now),
+            torn_at: None,
+            has_begun: false,
+            evictions: Budget::new(EVICTIONS_BURST, EVICTIONS_INTERVAL, now),
+            gap_news: Budget::new(GAP_NEWS_BURST, GAP_NEWS_INTERVAL, now),
+            standing: Standing::default(),
+            config,
+            place,
+            rng,
+        }
     }
 
     /// Takes the next thing to do.
     pub(crate) fn poll_output(&mut self) -> Option<Output> {
-        todo!()
+        self.outputs.pop_front()
     }
 
+    /// Does what is due.
+    pub(crate) fn expire(&mut self, now: Instant) {
+        self.announce_if_due(now);
+        self.ask_for_missing(now);
+        self.history.expire(now);
+        for (origin, missed) in self.seen.expire(now) {
+            self.standing.missed += u64::from(missed);
+            if self.gap_news.take(now) {
+                self.tell(News::Gap { origin, missed });
+            }
+        }
+        if self.tree.expire(now, &mut self.rng) {
+            self.send_beacon();
+        }
+        self.look_after_connections(now);
+        self.tell_eagerness();
+    }
+
+    /// When [`Self::expire`] is to be called; `None`: only after another input.
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        let deadlines = [
+            self.timers.announce,
+            self.timers.shuffle,
+            self.timers.rotate,
+            self.timers.revive,
+            self.timers.upkeep,
+            self.tree.next_deadline(),
+            self.missing.next_deadline(),
+            self.seen.next_deadline(),
+            self.history.next_deadline(),
+        ];
+        deadlines.into_iter().flatten().min()
+    }
+
+    /// How the node stands in the mesh, and what it has counted.
     pub(crate) fn standing(&self) -> Standing {
-        todo!()
+        Standing {
+            neighbors: self.neighbors.members().count(),
+            greeting: self.neighbors.greeting_count(),
+            is_root: self.tree.is_root(),
+            root: self.tree.root(),
+            parent: self.tree.parent(),
+            hop: self.tree.hop(),
+            ..self.standing
+        }
+    }
+
+    fn send(&mut self, to: impl IntoIterator<Item = PeerKey>, frame: Message) {
+        let to: Vec<_> = to.into_iter().collect();
+        if !to.is_empty() {
+            self.outputs.push_back(Output::Send { to, frame });
+        }
+    }
+
+    fn send_control(&mut self, to: PeerKey, control: &Control) {
+        self.send([to], Message::text(control.encode()));
+    }
+
+    fn send_beacon(&mut self) {
+        if let Some(beacon) = self.tree.beacon() {
+            let to: Vec<_> = self.neighbors.members().map(|(peer, _)| peer).collect();
+            self.send(to, Message::text(Control::Beacon(beacon).encode()));
+        }
+    }
+
+    /// Tells neighbors whether we want messages from them at once, where that has changed.
+    fn tell_eagerness(&mut self) {
+        let (parent, is_lost) = (self.tree.parent(), self.tree.is_lost());
+        let mut to_tell: [Vec<PeerKey>; 2] = Default::default();
+        for (peer, member) in self.neighbors.members_mut() {
+            let is_wanted = is_lost || parent == Some(peer);
+            if member.has_been_told_eager != is_wanted {
+                member.has_been_told_eager = is_wanted;
+                to_tell[usize::from(is_wanted)].push(peer);
+            }
+        }
+        for (eager, to) in [false, true].into_iter().zip(to_tell) {
+            self.send(to, Message::text(Control::Tree { eager }.encode()));
+        }
+    }
+
+    fn tell(&mut self, news: News) {
+        self.outputs.push_back(Output::Tell(news));
     }
 }

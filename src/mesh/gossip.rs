@@ -1,0 +1,265 @@
+//! Messages: published, taken in once, passed on, announced, and asked for.
+//!
+//! A message goes at once to the parent and the children in the tree; all other neighbors hear that it is
+//! there. What was announced and does not come is asked for after a while. A request never changes the tree.
+
+use std::{
+    mem,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+
+use super::{
+    Delivery, Mesh, Output, PeerKey, Reach,
+    codec::{self, Frame, IDS_PER_FRAME_MAX, MessageId, Publication},
+    control::Role,
+};
+use crate::{message::Message, node_id::NodeId};
+
+/// Announcements are gathered for so long.
+const ANNOUNCE_DELAY: Duration = Duration::from_millis(100);
+/// What is announced comes by itself within this time, mostly.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// After the tree was torn here: before the first request, and before the next.
+const PATIENCE_TORN: Duration = Duration::from_millis(300);
+const PATIENCE_TORN_AGAIN: Duration = Duration::from_millis(250);
+/// For so long after the tree was torn here.
+const TORN_FOR: Duration = Duration::from_secs(10);
+/// A neighbor that is so new announces what it had before: that does not come by itself.
+const NEW_FOR: Duration = Duration::from_secs(1);
+
+impl Mesh {
+    /// Publishes a message of this node. The node itself delivers it to its own peers and output.
+    /// Returns origin and sequence of the message. The channel is a path of at most
+    /// [`CHANNEL_BYTES_MAX`](crate::config::limits::CHANNEL_BYTES_MAX) bytes.
+    pub(crate) fn publish(
+        &mut self,
+        channel: &str,
+        message: &Message,
+        now: Instant,
+    ) -> (NodeId, u32) {
+        if self.sequence == u32::MAX {
+            self.origin = NodeId(rand::RngExt::random(&mut self.rng));
+            self.sequence = 0;
+        }
+        self.sequence += 1;
+        let id = MessageId {
+            origin: self.origin,
+            sequence: self.sequence,
+        };
+        self.standing.published += 1;
+        self.seen.insert(id, now);
+        let frame = codec::encode_publication(id, false, channel, message);
+        self.pass_on(id, frame, None, now);
+        (id.origin, id.sequence)
+    }
+
+    /// The frame that tells a neighbor's people something which goes no further.
+    pub(crate) fn direct(&self, message: &Message) -> Message {
+        let id = MessageId {
+            origin: self.place.id,
+            sequence: 0,
+        };
+        Message::Binary(codec::encode_publication(id, true, "/", message))
+    }
+
+    pub(super) fn on_binary(&mut self, from: PeerKey, frame: Bytes, now: Instant) {
+        let decoded = match codec::decode(&frame) {
+            Ok(decoded) => decoded,
+            Err(error) => return self.ban(from, &error.to_string(), now),
+        };
+        match decoded {
+            Frame::Publication(publication) => self.on_publication(from, publication, &frame, now),
+            _ if self.neighbors.member(from).is_none() => {}
+            Frame::Announcement(ids) => self.on_announcement(from, ids, now),
+            Frame::Request(ids) => self.on_request(from, ids, now),
+            Frame::Unknown => self.standing.ignored += 1,
+        }
+    }
+
+    fn on_publication(
+        &mut self,
+        from: PeerKey,
+        publication: Publication,
+        frame: &Bytes,
+        now: Instant,
+    ) {
+        let Publication {
+            id,
+            hops,
+            is_direct,
+            channel,
+            message,
+        } = publication;
+        let too_big = message.len() > self.place.message_bytes_max;
+        if too_big || hops == 0 || hops > self.config.hops_max || (id.sequence == 0 && !is_direct) {
+            self.standing.ignored += 1;
+            return;
+        }
+        if !is_direct {
+            if let Some(member) = self.neighbors.member_mut(from) {
+                member.to_announce.retain(|announced| *announced != id);
+            }
+            if !self.seen.insert(id, now) {
+                self.standing.duplicates += 1;
+                return;
+            }
+            self.missing.remove(id);
+            self.standing.received += 1;
+            if hops < self.config.hops_max {
+                self.pass_on(id, codec::passed_on(frame), Some(from), now);
+            }
+        }
+        let reach = if is_direct {
+            Reach::Neighbor(from)
+        } else {
+            Reach::Mesh
+        };
+        self.outputs.push_back(Output::Deliver(Delivery {
+            origin: id.origin,
+            sequence: id.sequence,
+            channel: channel.as_str().into(),
+            message,
+            reach,
+        }));
+    }
+
+    /// Sends a message to those who want it at once, and notes it for the others.
+    fn pass_on(&mut self, id: MessageId, frame: Bytes, from: Option<PeerKey>, now: Instant) {
+        let is_relayed = from.is_none() || !self.config.is_leaf;
+        if is_relayed {
+            self.history.push(id, frame.clone(), now);
+        }
+        let is_kept = self.history.frame(id).is_some();
+        let payload_bytes = codec::payload_len(&frame);
+        let (parent, is_lost) = (self.tree.parent(), self.tree.is_lost());
+        let mut at_once = Vec::new();
+        let mut has_more_to_announce = false;
+        for (peer, member) in self.neighbors.members_mut() {
+            if Some(peer) == from || !is_relayed {
+                continue;
+            }
+            if payload_bytes > member.message_bytes_max {
+                self.standing.withheld += 1;
+            } else if member.is_eager || is_lost || parent == Some(peer) {
+                at_once.push(peer);
+            } else if is_kept && member.to_announce.len() < IDS_PER_FRAME_MAX {
+                member.to_announce.push(id);
+                has_more_to_announce = true;
+            }
+        }
+        if has_more_to_announce && self.timers.announce.is_none() {
+            self.timers.announce = Some(now + ANNOUNCE_DELAY);
+        }
+        self.send(at_once, Message::Binary(frame));
+    }
+
+    pub(super) fn announce_if_due(&mut self, now: Instant) {
+        if self.timers.announce.is_none_or(|at| at > now) {
+            return;
+        }
+        self.timers.announce = None;
+        let announcements: Vec<_> = self
+            .neighbors
+            .members_mut()
+            .filter(|(_, member)| !member.to_announce.is_empty())
+            .map(|(peer, member)| (peer, mem::take(&mut member.to_announce)))
+            .collect();
+        for (peer, mut ids) in announcements {
+            self.send(
+                [peer],
+                Message::Binary(codec::encode_announcement(&mut ids)),
+            );
+        }
+    }
+
+    fn on_announcement(&mut self, from: PeerKey, mut ids: Vec<MessageId>, now: Instant) {
+        ids.sort_unstable();
+        let is_torn = self.is_torn(now);
+        let mut patience = if is_torn { PATIENCE_TORN } else { PATIENCE };
+        if let Some(member) = self.neighbors.member_mut(from) {
+            member
+                .to_announce
+                .retain(|id| ids.binary_search(id).is_err());
+            if is_torn && now.saturating_duration_since(member.joined_at) < NEW_FOR {
+                patience = Duration::ZERO;
+            }
+        }
+        for id in ids.into_iter().filter(|id| id.sequence > 0) {
+            if !self.seen.contains(id) && !self.missing.on_announced(id, from, now + patience) {
+                self.standing.ignored += 1;
+            }
+        }
+        self.ask_for_missing(now);
+    }
+
+    pub(super) fn ask_for_missing(&mut self, now: Instant) {
+        let again = if self.is_torn(now) {
+            PATIENCE_TORN_AGAIN
+        } else {
+            PATIENCE
+        };
+        for (peer, ids) in self.missing.due(now, again) {
+            self.standing.requested += ids.len() as u64;
+            for ids in ids.chunks(IDS_PER_FRAME_MAX) {
+                let frame = codec::encode_request(&mut ids.to_vec());
+                self.send([peer], Message::Binary(frame));
+            }
+        }
+    }
+
+    fn on_request(&mut self, from: PeerKey, ids: Vec<MessageId>, now: Instant) {
+        let Some(member) = self.neighbors.member_mut(from) else {
+            return;
+        };
+        let mut frames = Vec::new();
+        for id in ids {
+            let Some(frame) = self.history.frame(id) else {
+                continue;
+            };
+            let kib = u32::try_from(frame.len() / 1024 + 1).unwrap_or(u32::MAX);
+            if codec::payload_len(frame) <= member.message_bytes_max
+                && member.served.take_many(kib, now)
+            {
+                frames.push(frame.clone());
+            } else {
+                self.standing.ignored += 1;
+            }
+        }
+        for frame in frames {
+            self.send([from], Message::Binary(frame));
+        }
+    }
+
+    /// Tells a new neighbor what is kept here and it does not have.
+    pub(super) fn offer_history(
+        &mut self,
+        to: PeerKey,
+        role: Role,
+        has: impl Fn(MessageId) -> bool,
+    ) {
+        let lacking = self.history.ids().filter(|id| !has(*id));
+        if role == Role::Leaf {
+            // A page in a browser need not know how to ask.
+            let frames: Vec<_> = lacking
+                .filter_map(|id| self.history.frame(id))
+                .cloned()
+                .collect();
+            for frame in frames {
+                self.send([to], Message::Binary(frame));
+            }
+            return;
+        }
+        let lacking: Vec<_> = lacking.collect();
+        for ids in lacking.chunks(IDS_PER_FRAME_MAX) {
+            let frame = codec::encode_announcement(&mut ids.to_vec());
+            self.send([to], Message::Binary(frame));
+        }
+    }
+
+    fn is_torn(&self, now: Instant) -> bool {
+        let torn_at = self.torn_at;
+        torn_at.is_some_and(|at| now.saturating_duration_since(at) < TORN_FOR)
+    }
+}

@@ -1,0 +1,420 @@
+//! The first words on a connection and the last: who is taken in, who is sent elsewhere, and which of two
+//! connections to the same node stays.
+//!
+//! Who has dialed says hello first. The other side answers with its own hello, and with that has taken the
+//! node in, or closes with a reason, having told where else to try when it is full.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    time::{Duration, Instant},
+};
+
+use rand::RngExt;
+
+use super::{
+    Mesh, News, PeerKey, Side, code,
+    codec::MessageId,
+    control::{Beacon, Control, Hello, Role, URL_BYTES_MAX, VERSION_MAX, VERSION_MIN},
+    leaving::Fate,
+    neighbors::{Member, Neighbor, Reach, Stage},
+    overlay::{Purpose, Rest},
+    tree::{self, Verdict},
+};
+use crate::{
+    config::{PeerUrl, limits::DEGREE_UNDIALABLE_MAX},
+    message::Message,
+    node_id::NodeId,
+    printable::Excerpt,
+};
+
+/// Time for the hello of the other side, and for the end of a connection that is not needed.
+pub(super) const GREETING_TIMEOUT: Duration = Duration::from_secs(10);
+/// Accepted connections whose hello is awaited.
+const GREETINGS_MAX: usize = 256;
+/// Without any neighbor for so long, a node may ask a full one to make room.
+const ALONE_FOR: Duration = Duration::from_secs(10);
+/// Addresses of one node that are tried and remembered.
+pub(super) const CLAIMS_MAX: usize = 4;
+/// Connections to one node, until it is settled which one stays.
+const DOUBLES_MAX: usize = 2;
+
+impl Mesh {
+    /// A connection has negotiated the subprotocol.
+    pub(crate) fn on_opened(&mut self, peer: PeerKey, side: Side, remote: IpAddr, now: Instant) {
+        let purpose = match &side {
+            Side::Dialed(url) => self.overlay.end_dial(url),
+            Side::Accepted => None,
+        };
+        if purpose == Some(Purpose::Configured)
+            && let Side::Dialed(url) = &side
+        {
+            self.overlay.set_rest(url, Rest::No);
+        }
+        let until = now + GREETING_TIMEOUT;
+        let is_crowded = side == Side::Accepted && self.neighbors.greeting_count() >= GREETINGS_MAX;
+        let is_dialed = side != Side::Accepted;
+        let neighbor = Neighbor::new(side, remote, purpose.clone(), until, now);
+        self.neighbors.insert(peer, neighbor);
+        if is_crowded {
+            return self.release(peer, code::TRY_AGAIN, "too many say hello at once", now);
+        }
+        if is_dialed {
+            let hello = self.hello(purpose.as_ref(), now);
+            self.send_control(peer, &Control::Hello(hello));
+        }
+        self.wake_upkeep(until);
+    }
+
+    /// A WebSocket message of a neighbor.
+    pub(crate) fn on_frame(&mut self, peer: PeerKey, frame: Message, now: Instant) {
+        let Some(neighbor) = self.neighbors.get_mut(peer) else {
+            return;
+        };
+        match &mut neighbor.stage {
+            Stage::Banned => return,
+            Stage::Member(member) => member.heard_at = now,
+            Stage::Greeting { .. } | Stage::Leaving | Stage::Probed { .. } => {}
+        }
+        match frame {
+            Message::Text(text) => {
+                if !neighbor.control.take(now) {
+                    self.standing.ignored += 1;
+                    return;
+                }
+                match Control::decode(&text) {
+                    Ok(control) => self.on_control(peer, control, now),
+                    Err(error) => self.ban(peer, &error.to_string(), now),
+                }
+            }
+            Message::Binary(_) if matches!(neighbor.stage, Stage::Greeting { .. }) => {
+                self.ban(peer, "the first frame is not a hello", now);
+            }
+            Message::Binary(bytes) => self.on_binary(peer, bytes, now),
+        }
+    }
+
+    fn on_control(&mut self, peer: PeerKey, control: Control, now: Instant) {
+        let Some(neighbor) = self.neighbors.get_mut(peer) else {
+            return;
+        };
+        match (&mut neighbor.stage, control) {
+            (Stage::Greeting { .. }, Control::Hello(hello)) => self.on_hello(peer, hello, now),
+            (_, Control::Hello(_)) => self.ban(peer, "a second hello", now),
+            (Stage::Greeting { .. } | Stage::Member(_), Control::Redirect { urls }) => {
+                neighbor.has_redirected = true;
+                self.learn_urls(peer, &urls, now);
+            }
+            (Stage::Greeting { .. }, Control::Unknown) => self.standing.ignored += 1,
+            (Stage::Greeting { .. }, _) => self.ban(peer, "the first frame is not a hello", now),
+            (Stage::Leaving | Stage::Probed { .. } | Stage::Banned, _) => {}
+            (Stage::Member(_), Control::Beacon(beacon)) => self.on_beacon(peer, beacon, now),
+            (Stage::Member(member), Control::Tree { eager }) => member.is_eager = eager,
+            (Stage::Member(_), Control::Shuffle { id, ttl, urls }) => {
+                self.on_shuffle(peer, id, ttl, urls, now);
+            }
+            (Stage::Member(_), Control::Shuffled { id, urls }) => {
+                self.on_shuffled(peer, id, urls, now);
+            }
+            (Stage::Member(_), Control::Reached { url, ok }) => {
+                if let Some(url) = self.checked_url(peer, &url) {
+                    if ok && !self.overlay.is_own(&url) {
+                        self.tell(News::Reached(url.clone()));
+                    }
+                    self.overlay.on_reached(url, ok, now);
+                }
+            }
+            (Stage::Member(_), Control::Unknown) => self.standing.ignored += 1,
+        }
+    }
+
+    fn on_beacon(&mut self, from: PeerKey, beacon: Beacon, now: Instant) {
+        match self.tree.on_beacon(from, beacon, now) {
+            Verdict::PassOn => {
+                self.send_beacon();
+                self.close_silent(now);
+            }
+            Verdict::Known => {}
+            Verdict::Refused => self.standing.ignored += 1,
+        }
+        self.tell_eagerness();
+    }
+
+    /// Every neighbor but a leaf passes each beacon on to all: one of which nothing comes for several is gone,
+    /// whatever its connection says.
+    fn close_silent(&mut self, now: Instant) {
+        let is_silent = |member: &Member| {
+            let silence = now.saturating_duration_since(member.heard_at);
+            member.role == Role::Peer && silence > tree::PERIOD * 7 / 2
+        };
+        let members = self.neighbors.members();
+        let silent: Vec<_> = members
+            .filter(|(_, member)| is_silent(member))
+            .map(|(peer, _)| peer)
+            .collect();
+        for peer in silent {
+            self.close(peer, code::POLICY, "no beacon for too long".to_owned());
+            self.leave(peer, Stage::Leaving, Fate::Gone, now);
+        }
+    }
+
+    fn hello(&self, purpose: Option<&Purpose>, now: Instant) -> Hello {
+        let (degree, _) = self.neighbors.degrees();
+        let is_alone = self
+            .alone_since
+            .is_some_and(|since| now.saturating_duration_since(since) >= ALONE_FOR);
+        let role = match purpose {
+            Some(Purpose::Verify(..)) => Role::Probe,
+            _ if self.config.is_leaf => Role::Leaf,
+            _ => Role::Peer,
+        };
+        // Who cannot be reached does not have others try.
+        let is_reachable = role == Role::Peer && !self.overlay.is_out_of_reach();
+        let ports = if is_reachable {
+            self.place.ports.clone()
+        } else {
+            Vec::new()
+        };
+        Hello {
+            min: VERSION_MIN,
+            max: VERSION_MAX,
+            id: self.place.id,
+            network: self.config.network.to_string(),
+            role,
+            urls: self
+                .config
+                .advertise
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
+            ports,
+            degree: degree as u32,
+            degree_max: self.config.degree_max() as u32,
+            max_message: self.place.message_bytes_max as u64,
+            urgent: is_alone || purpose == Some(&Purpose::Revive),
+            have: (self.has_begun && role != Role::Probe).then(|| self.seen.have()),
+        }
+    }
+
+    fn on_hello(&mut self, peer: PeerKey, hello: Hello, now: Instant) {
+        if let Some((code, reason)) = self.objection(&hello) {
+            let neighbor = self.neighbors.get(peer);
+            if hello.id == self.place.id
+                && let Some(Side::Dialed(url)) = neighbor.map(|neighbor| neighbor.side.clone())
+            {
+                self.overlay.on_itself(&url);
+            }
+            self.close(peer, code, reason);
+            return self.leave(peer, Stage::Banned, Fate::Banned, now);
+        }
+        let Some(neighbor) = self.neighbors.get_mut(peer) else {
+            return;
+        };
+        neighbor.id = Some(hello.id);
+        if let (Some(Purpose::Verify(target, id)), Side::Dialed(url)) =
+            (&neighbor.purpose, &neighbor.side)
+        {
+            let (target, url, is_right) = (*target, url.clone(), hello.id == *id);
+            self.on_verified(target, &url, is_right, now);
+            return self.release(peer, code::NORMAL, "the address is checked", now);
+        }
+        if hello.role == Role::Probe {
+            let until = now + GREETING_TIMEOUT;
+            neighbor.stage = Stage::Probed { until };
+            self.wake_upkeep(until);
+            let hello = self.hello(None, now);
+            return self.send_control(peer, &Control::Hello(hello));
+        }
+        let is_accepted = neighbor.side == Side::Accepted;
+        let connections = self.neighbors.connections_to(hello.id).count();
+        let member = self.member(peer, &hello, now);
+        if connections >= DOUBLES_MAX {
+            let reason = "there are other connections to this node";
+            self.release(peer, code::NORMAL, reason, now);
+        } else if is_accepted && connections == 0 && !self.has_room_for(&member, &hello, now) {
+            self.redirect(peer, &member.urls, "full", now);
+        } else {
+            self.take_in(peer, member, hello, now);
+        }
+    }
+
+    /// Why a node is not taken in, whoever has dialed.
+    fn objection(&self, hello: &Hello) -> Option<(u16, String)> {
+        if hello.min > VERSION_MAX || hello.max < VERSION_MIN {
+            let Hello { min, max, .. } = hello;
+            let reason = format!(
+                "no common version: yours {min} to {max}, ours {VERSION_MIN} to {VERSION_MAX}"
+            );
+            return Some((code::POLICY, reason));
+        }
+        let ours = &self.config.network;
+        if hello.network != ours.as_str() {
+            let reason = format!(
+                "another network: yours `{}`, ours `{ours}`",
+                Excerpt(&hello.network)
+            );
+            return Some((code::POLICY, reason));
+        }
+        if hello.id == self.place.id {
+            return Some((code::NORMAL, "this is yourself".to_owned()));
+        }
+        if self.config.is_leaf && hello.role == Role::Leaf {
+            return Some((code::POLICY, "a leaf relays for nobody".to_owned()));
+        }
+        None
+    }
+
+    /// What is known of a node that says hello.
+    fn member(&self, peer: PeerKey, hello: &Hello, now: Instant) -> Member {
+        let mut member = Member::new(hello.id, hello.role, now);
+        member.message_bytes_max = match usize::try_from(hello.max_message) {
+            Ok(0) | Err(_) => usize::MAX,
+            Ok(max) => max,
+        };
+        if let Some(Side::Dialed(url)) = self.neighbors.get(peer).map(|neighbor| &neighbor.side) {
+            member.urls.push(url.clone());
+            member.reach = Reach::Verified;
+        }
+        let claims = hello
+            .urls
+            .iter()
+            .filter_map(|url| self.checked_url(peer, url));
+        let remote = self.neighbors.get(peer).map(|neighbor| neighbor.remote);
+        let guesses = hello.ports.iter().filter_map(|port| {
+            let address = SocketAddr::new(remote?, *port);
+            self.checked_url(peer, &format!("ws://{address}/"))
+        });
+        if hello.role == Role::Peer {
+            for url in claims.chain(guesses).take(CLAIMS_MAX) {
+                if !member.urls.contains(&url) && !self.overlay.is_own(&url) {
+                    member.urls.push(url);
+                }
+            }
+            if member.reach == Reach::Refuted && !member.urls.is_empty() {
+                member.reach = Reach::Claimed;
+            }
+        }
+        member
+    }
+
+    /// Whether a node that has dialed can be taken in; somebody else has to go if it is urgent.
+    fn has_room_for(&mut self, member: &Member, hello: &Hello, now: Instant) -> bool {
+        let (dialable, undialable) = self.neighbors.degrees();
+        let has_room = if member.is_dialable() {
+            dialable < self.config.degree_max()
+        } else {
+            undialable < DEGREE_UNDIALABLE_MAX
+        };
+        if has_room || !hello.urgent || !self.evictions.take(now) {
+            return has_room;
+        }
+        let parent = self.tree.parent();
+        let mut replaceable: Vec<_> = self
+            .neighbors
+            .iter()
+            .filter(|(_, neighbor)| !neighbor.is_configured())
+            .filter_map(|(peer, neighbor)| Some((peer, neighbor.member()?)))
+            .filter(|(_, other)| other.is_dialable() == member.is_dialable())
+            .map(|(peer, other)| (other.is_eager || parent == Some(peer), peer))
+            .collect();
+        // Rather one by which no messages come or go.
+        replaceable.sort_unstable();
+        let in_tree = replaceable
+            .iter()
+            .filter(|(is_in_tree, _)| *is_in_tree)
+            .count();
+        let choice = match replaceable.len() - in_tree {
+            0 => in_tree,
+            spare => spare,
+        };
+        if choice == 0 {
+            return false;
+        }
+        let (_, evicted) = replaceable[self.rng.random_range(0..choice as u64) as usize];
+        let own = self
+            .neighbors
+            .member(evicted)
+            .map(|evicted| evicted.urls.clone());
+        self.redirect(evicted, &own.unwrap_or_default(), "making room", now);
+        true
+    }
+
+    /// Closes a connection for want of room, having told where else to try: not at `its` own addresses.
+    fn redirect(&mut self, peer: PeerKey, its: &[PeerUrl], why: &str, now: Instant) {
+        let urls = self.urls_for_joining(peer, its);
+        if !urls.is_empty() {
+            self.send_control(peer, &Control::Redirect { urls });
+        }
+        self.release(
+            peer,
+            code::TRY_AGAIN,
+            &format!("{why}: try another node"),
+            now,
+        );
+    }
+
+    fn take_in(&mut self, peer: PeerKey, member: Member, hello: Hello, now: Instant) {
+        let (id, role) = (member.id, member.role);
+        let Some(neighbor) = self.neighbors.get_mut(peer) else {
+            return;
+        };
+        let (is_accepted, purpose) = (neighbor.side == Side::Accepted, neighbor.purpose.clone());
+        neighbor.stage = Stage::Member(Box::new(member));
+        if is_accepted {
+            let hello = self.hello(None, now);
+            self.send_control(peer, &Control::Hello(hello));
+        }
+        if self.alone_since.take().is_some() {
+            self.tell(News::Joined);
+        }
+        self.tree.on_joined(now);
+        if let Some(beacon) = self.tree.beacon() {
+            self.send_control(peer, &Control::Beacon(beacon));
+        }
+        self.compare_notes(peer, role, hello, now);
+        self.tell_eagerness();
+        self.settle_doubles(id, now);
+        if let Some(Purpose::Rotate(old)) = purpose {
+            self.rotate_out(old, now);
+        }
+        self.wake_upkeep(now);
+    }
+
+    /// Learns what the neighbor has, and offers it what it has not.
+    fn compare_notes(&mut self, peer: PeerKey, role: Role, hello: Hello, now: Instant) {
+        let Some(have) = hello.have else {
+            // It begins now, and misses nothing.
+            self.has_begun = true;
+            return;
+        };
+        let have = have.iter().filter_map(|(origin, sequence)| {
+            let (origin, sequence) = (origin.parse().ok()?, *sequence);
+            Some(MessageId { origin, sequence })
+        });
+        let have: BTreeMap<NodeId, u32> = have
+            .inspect(|id| {
+                if self.has_begun {
+                    self.seen.learn(*id, now);
+                } else {
+                    self.seen.begin(*id, now);
+                }
+            })
+            .map(|id| (id.origin, id.sequence))
+            .collect();
+        self.has_begun = true;
+        self.offer_history(peer, role, |id| {
+            have.get(&id.origin)
+                .is_some_and(|sequence| *sequence >= id.sequence)
+        });
+    }
+
+    /// A URL that a neighbor has told, if it is one that may be believed and dialed.
+    pub(super) fn checked_url(&self, from: PeerKey, url: &str) -> Option<PeerUrl> {
+        let scope = self.neighbors.get(from)?.scope();
+        let url: PeerUrl = Some(url)
+            .filter(|url| url.len() <= URL_BYTES_MAX)?
+            .parse()
+            .ok()?;
+        scope.admits(&url).then_some(url)
+    }
+}

@@ -1,0 +1,194 @@
+//! Messages that neighbors have announced and that have not come: whom to ask for them, and when. Pure.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
+
+use super::{PeerKey, codec::MessageId};
+
+/// Announced messages that may be awaited from one neighbor. What it announces beyond is left aside:
+/// others will announce it too, unless it was made up.
+const AWAITED_PER_NEIGHBOR_MAX: usize = 1024;
+/// Neighbors that are remembered for a message.
+const ANNOUNCERS_MAX: usize = 4;
+/// How often one message is asked for.
+const TRIES_MAX: u32 = 8;
+
+#[derive(Debug)]
+struct Awaited {
+    /// Who has it, whom to ask next first.
+    announcers: Vec<PeerKey>,
+    /// Whose share it counts to.
+    owner: PeerKey,
+    ask_at: Instant,
+    tries: u32,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Missing {
+    awaited: BTreeMap<MessageId, Awaited>,
+    by_time: BTreeSet<(Instant, MessageId)>,
+    shares: BTreeMap<PeerKey, usize>,
+}
+
+impl Missing {
+    /// A neighbor has a message that this node lacks. Unless it comes by itself it is asked for at `ask_at`.
+    /// Returns false if too much is awaited from the neighbor already.
+    pub(super) fn on_announced(&mut self, id: MessageId, by: PeerKey, ask_at: Instant) -> bool {
+        if let Some(awaited) = self.awaited.get_mut(&id) {
+            if awaited.announcers.len() < ANNOUNCERS_MAX && !awaited.announcers.contains(&by) {
+                awaited.announcers.push(by);
+            }
+            if ask_at < awaited.ask_at && awaited.tries == 0 {
+                self.by_time.remove(&(awaited.ask_at, id));
+                awaited.ask_at = ask_at;
+                self.by_time.insert((ask_at, id));
+            }
+            return true;
+        }
+        let share = self.shares.entry(by).or_default();
+        if *share >= AWAITED_PER_NEIGHBOR_MAX {
+            return false;
+        }
+        *share += 1;
+        self.by_time.insert((ask_at, id));
+        self.awaited.insert(
+            id,
+            Awaited {
+                announcers: vec![by],
+                owner: by,
+                ask_at,
+                tries: 0,
+            },
+        );
+        true
+    }
+
+    /// It has come, or is not wanted any more.
+    pub(super) fn remove(&mut self, id: MessageId) {
+        let Some(awaited) = self.awaited.remove(&id) else {
+            return;
+        };
+        self.by_time.remove(&(awaited.ask_at, id));
+        if let Some(share) = self.shares.get_mut(&awaited.owner) {
+            *share -= 1;
+            if *share == 0 {
+                self.shares.remove(&awaited.owner);
+            }
+        }
+    }
+
+    /// A neighbor is gone; what only it had is not awaited any more.
+    pub(super) fn on_left(&mut self, peer: PeerKey) {
+        let mut orphans = Vec::new();
+        for (id, awaited) in &mut self.awaited {
+            awaited.announcers.retain(|announcer| *announcer != peer);
+            if awaited.announcers.is_empty() {
+                orphans.push(*id);
+            }
+        }
+        orphans.into_iter().for_each(|id| self.remove(id));
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        self.by_time.first().map(|(at, _)| *at)
+    }
+
+    /// What to ask of whom now. What does not come is asked of the next one after `patience`, then after
+    /// twice that, and so on.
+    pub(super) fn due(
+        &mut self,
+        now: Instant,
+        patience: Duration,
+    ) -> BTreeMap<PeerKey, Vec<MessageId>> {
+        let mut requests: BTreeMap<PeerKey, Vec<MessageId>> = BTreeMap::new();
+        while let Some((at, id)) = self.by_time.first().copied().filter(|(at, _)| *at <= now) {
+            let awaited = self
+                .awaited
+                .get_mut(&id)
+                .expect("both sets hold the same ids");
+            if awaited.tries >= TRIES_MAX {
+                self.remove(id);
+                continue;
+            }
+            requests.entry(awaited.announcers[0]).or_default().push(id);
+            awaited.announcers.rotate_left(1);
+            awaited.ask_at = now + patience * (1 << awaited.tries);
+            awaited.tries += 1;
+            self.by_time.remove(&(at, id));
+            self.by_time.insert((awaited.ask_at, id));
+        }
+        requests
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::node_id::NodeId;
+
+    const SECOND: Duration = Duration::from_secs(1);
+    const A: PeerKey = PeerKey(1);
+    const B: PeerKey = PeerKey(2);
+
+    fn id(sequence: u32) -> MessageId {
+        MessageId {
+            origin: NodeId(1),
+            sequence,
+        }
+    }
+
+    #[test]
+    fn each_announcer_is_asked_in_turn_and_not_for_ever() {
+        let start = Instant::now();
+        let mut missing = Missing::default();
+        missing.on_announced(id(1), A, start + SECOND);
+        missing.on_announced(id(1), B, start + SECOND);
+        assert!(missing.due(start, SECOND).is_empty());
+        let mut asked = Vec::new();
+        while let Some(at) = missing.next_deadline() {
+            asked.extend(missing.due(at, SECOND).into_keys());
+        }
+        assert_eq!(asked, [A, B, A, B, A, B, A, B]);
+        assert!(missing.shares.is_empty());
+    }
+
+    #[test]
+    fn what_has_come_is_not_asked_for() {
+        let start = Instant::now();
+        let mut missing = Missing::default();
+        missing.on_announced(id(1), A, start);
+        missing.on_announced(id(2), A, start);
+        missing.remove(id(1));
+        assert_eq!(
+            missing.due(start, SECOND),
+            BTreeMap::from([(A, vec![id(2)])])
+        );
+    }
+
+    #[test]
+    fn a_neighbor_that_left_is_not_asked() {
+        let start = Instant::now();
+        let mut missing = Missing::default();
+        missing.on_announced(id(1), A, start);
+        missing.on_announced(id(2), A, start);
+        missing.on_announced(id(2), B, start);
+        missing.on_left(A);
+        assert_eq!(
+            missing.due(start, SECOND),
+            BTreeMap::from([(B, vec![id(2)])])
+        );
+    }
+
+    #[test]
+    fn one_neighbor_cannot_take_the_room_of_others() {
+        let start = Instant::now();
+        let mut missing = Missing::default();
+        let taken = (0..5000)
+            .filter(|n| missing.on_announced(id(*n), A, start))
+            .count();
+        assert_eq!(taken, AWAITED_PER_NEIGHBOR_MAX);
+        assert!(missing.on_announced(id(9999), B, start));
+    }
+}

@@ -1,0 +1,238 @@
+//! The connections to neighbors, and what is known of who is at their other ends. Pure.
+
+use std::{
+    collections::BTreeMap,
+    net::IpAddr,
+    time::{Duration, Instant},
+};
+
+use super::{PeerKey, Side, codec::MessageId, control::Role, overlay::Purpose, scope::Scope};
+use crate::{budget::Budget, config::PeerUrl, node_id::NodeId};
+
+/// Control frames of one neighbor that are looked at: so many at once, then one in each interval.
+const CONTROL_BURST: u32 = 64;
+const CONTROL_INTERVAL: Duration = Duration::from_millis(125);
+/// KiB of messages that are sent to one neighbor because it asks for them: so many at once, then one in
+/// each interval.
+const SERVED_BURST_KIB: u32 = 4096;
+const SERVED_INTERVAL: Duration = Duration::from_millis(1);
+
+/// How far a connection has come.
+#[derive(Debug)]
+pub(super) enum Stage {
+    /// The hello of the other side is awaited until then.
+    Greeting {
+        until: Instant,
+    },
+    Member(Box<Member>),
+    /// We have sent a Close.
+    Leaving,
+    /// It only wants to know who is here, and will close by then.
+    Probed {
+        until: Instant,
+    },
+    /// It has broken the protocol: nothing of it is looked at any more.
+    Banned,
+}
+
+/// Whether others can dial a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// It says so.
+    Claimed,
+    /// We have.
+    Verified,
+    /// It cannot, or does not want to.
+    Refuted,
+}
+
+/// A neighbor that has said hello and was taken in.
+#[derive(Debug)]
+pub(super) struct Member {
+    pub(super) id: NodeId,
+    pub(super) role: Role,
+    pub(super) reach: Reach,
+    /// Where it was reached, or else may be: the first is the one that is passed on once verified.
+    pub(super) urls: Vec<PeerUrl>,
+    pub(super) message_bytes_max: usize,
+    /// It wants messages at once.
+    pub(super) is_eager: bool,
+    /// What we have told it that we want.
+    pub(super) has_been_told_eager: bool,
+    /// For the next announcement.
+    pub(super) to_announce: Vec<MessageId>,
+    pub(super) joined_at: Instant,
+    pub(super) heard_at: Instant,
+    pub(super) served: Budget,
+}
+
+impl Member {
+    pub(super) fn new(id: NodeId, role: Role, now: Instant) -> Self {
+        Self {
+            id,
+            role,
+            reach: Reach::Refuted,
+            urls: Vec::new(),
+            message_bytes_max: usize::MAX,
+            is_eager: true,
+            has_been_told_eager: true,
+            to_announce: Vec::new(),
+            joined_at: now,
+            heard_at: now,
+            served: Budget::new(SERVED_BURST_KIB, SERVED_INTERVAL, now),
+        }
+    }
+
+    /// The address at which we have reached it.
+    pub(super) fn verified_url(&self) -> Option<&PeerUrl> {
+        self.urls.first().filter(|_| self.reach == Reach::Verified)
+    }
+
+    /// Whether it counts to the degree; those who cannot be dialed have places of their own.
+    pub(super) fn is_dialable(&self) -> bool {
+        self.reach != Reach::Refuted
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Neighbor {
+    pub(super) side: Side,
+    pub(super) remote: IpAddr,
+    /// Why we have dialed it; of accepted ones nothing.
+    pub(super) purpose: Option<Purpose>,
+    pub(super) stage: Stage,
+    /// It is full and has told us whom else to try.
+    pub(super) has_redirected: bool,
+    /// Whose it is, once that is known.
+    pub(super) id: Option<NodeId>,
+    pub(super) control: Budget,
+}
+
+impl Neighbor {
+    pub(super) fn new(
+        side: Side,
+        remote: IpAddr,
+        purpose: Option<Purpose>,
+        until: Instant,
+        now: Instant,
+    ) -> Self {
+        Self {
+            side,
+            remote,
+            purpose,
+            stage: Stage::Greeting { until },
+            has_redirected: false,
+            id: None,
+            control: Budget::new(CONTROL_BURST, CONTROL_INTERVAL, now),
+        }
+    }
+
+    pub(super) fn member(&self) -> Option<&Member> {
+        match &self.stage {
+            Stage::Member(member) => Some(member),
+            _ => None,
+        }
+    }
+
+    /// Within which addresses may be told over this connection.
+    pub(super) fn scope(&self) -> Scope {
+        Scope::of_address(self.remote)
+    }
+
+    /// A person has asked for it.
+    pub(super) fn is_configured(&self) -> bool {
+        self.purpose == Some(Purpose::Configured)
+    }
+}
+
+/// All connections to neighbors, in a fixed order.
+#[derive(Debug, Default)]
+pub(super) struct Neighbors {
+    all: BTreeMap<PeerKey, Neighbor>,
+}
+
+impl Neighbors {
+    pub(super) fn insert(&mut self, peer: PeerKey, neighbor: Neighbor) {
+        self.all.insert(peer, neighbor);
+    }
+
+    pub(super) fn remove(&mut self, peer: PeerKey) -> Option<Neighbor> {
+        self.all.remove(&peer)
+    }
+
+    pub(super) fn get(&self, peer: PeerKey) -> Option<&Neighbor> {
+        self.all.get(&peer)
+    }
+
+    pub(super) fn get_mut(&mut self, peer: PeerKey) -> Option<&mut Neighbor> {
+        self.all.get_mut(&peer)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (PeerKey, &Neighbor)> {
+        self.all.iter().map(|(peer, neighbor)| (*peer, neighbor))
+    }
+
+    pub(super) fn member(&self, peer: PeerKey) -> Option<&Member> {
+        self.get(peer)?.member()
+    }
+
+    pub(super) fn member_mut(&mut self, peer: PeerKey) -> Option<&mut Member> {
+        match &mut self.get_mut(peer)?.stage {
+            Stage::Member(member) => Some(member),
+            _ => None,
+        }
+    }
+
+    pub(super) fn members(&self) -> impl Iterator<Item = (PeerKey, &Member)> {
+        self.iter()
+            .filter_map(|(peer, neighbor)| Some((peer, neighbor.member()?)))
+    }
+
+    pub(super) fn members_mut(&mut self) -> impl Iterator<Item = (PeerKey, &mut Member)> {
+        self.all
+            .iter_mut()
+            .filter_map(|(peer, neighbor)| match &mut neighbor.stage {
+                Stage::Member(member) => Some((*peer, &mut **member)),
+                _ => None,
+            })
+    }
+
+    pub(super) fn has_members(&self) -> bool {
+        self.members().next().is_some()
+    }
+
+    pub(super) fn greeting_count(&self) -> usize {
+        let greeting = self
+            .all
+            .values()
+            .filter(|n| matches!(n.stage, Stage::Greeting { .. }));
+        greeting.count()
+    }
+
+    /// Neighbors that can be dialed, and those that cannot; one with two connections counts once.
+    pub(super) fn degrees(&self) -> (usize, usize) {
+        let mut ids: Vec<_> = self
+            .members()
+            .map(|(_, m)| (m.id, m.is_dialable()))
+            .collect();
+        ids.sort_unstable();
+        ids.dedup_by_key(|(id, _)| *id);
+        let dialable = ids.iter().filter(|(_, is_dialable)| *is_dialable).count();
+        (dialable, ids.len() - dialable)
+    }
+
+    /// Connections to this node.
+    pub(super) fn connections_to(&self, id: NodeId) -> impl Iterator<Item = (PeerKey, &Member)> {
+        self.members().filter(move |(_, member)| member.id == id)
+    }
+
+    /// Whether some neighbor is known by this URL.
+    pub(super) fn knows(&self, url: &PeerUrl) -> bool {
+        self.all.values().any(|neighbor| {
+            neighbor.side == Side::Dialed(url.clone())
+                || neighbor
+                    .member()
+                    .is_some_and(|member| member.urls.contains(url))
+        })
+    }
+}

@@ -1,0 +1,307 @@
+//! The broadcast tree: who is the root, and by which neighbor messages come soonest. Pure.
+//!
+//! A spanning tree with an elected root, as bridges build one (Perlman 1985, IEEE 802.1D). The root's
+//! beacon goes over all connections at regular times; who brings one first becomes the parent. The old
+//! parent is kept for as long as it is nearer to the root than this node for the same beacon. So along the
+//! parents the hops decrease, and there is no cycle once a beacon has gone through. When the beacons stay
+//! away, somebody claims the root for itself, in the next term. A higher term wins, then the lesser id.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use rand::{Rng, RngExt};
+
+use super::{
+    PeerKey,
+    control::{Beacon, NUMBER_MAX},
+};
+use crate::{budget::Budget, node_id::NodeId};
+
+/// Time between two beacons.
+pub(super) const PERIOD: Duration = Duration::from_secs(5);
+/// Periods of silence, in halves, after which a node claims the root: 3.5, and 1.5 for those who have lost it
+/// from beside them or have never heard of one.
+const PATIENCE_HALVES: u32 = 7;
+const PATIENCE_HALVES_NEAR: u32 = 3;
+/// Claims are spread over this time, so that mostly there is one.
+const CLAIM_SPREAD: Duration = Duration::from_secs(2);
+/// How long the old parent may take to bring what another neighbor has brought.
+const SETTLE: Duration = Duration::from_secs(1);
+/// How far a term may jump: nobody can use the terms up.
+const TERM_JUMP_MAX: u64 = 1 << 16;
+/// Beacons that are passed on at once, and then one in half a period: what a neighbor makes up costs the mesh no
+/// more than that.
+const BEACONS_BURST: u32 = 16;
+
+/// The root as this node sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Root {
+    term: u64,
+    id: NodeId,
+    /// Of the newest beacon, and the hops it took to here.
+    sequence: u32,
+    hop: u32,
+}
+
+#[derive(Debug)]
+pub(super) struct Tree {
+    id: NodeId,
+    /// It neither claims the root nor passes beacons on.
+    is_leaf: bool,
+    root: Option<Root>,
+    parent: Option<PeerKey>,
+    /// Who has brought the newest beacon while the parent has not, and how long the parent has for it.
+    rival: Option<(PeerKey, Instant)>,
+    /// The newest beacon of each neighbor.
+    beacons: BTreeMap<PeerKey, Beacon>,
+    /// When the newest beacon came; of the root itself, when it was sent. Not known without neighbors.
+    heard_at: Option<Instant>,
+    /// This node's part of [`CLAIM_SPREAD`].
+    claim_delay: Duration,
+    /// The root has gone from beside this node.
+    has_lost_root: bool,
+    budget: Budget,
+}
+
+/// Whether a beacon is worth anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Pass our own on to all neighbors.
+    PassOn,
+    /// It tells nothing new to others.
+    Known,
+    /// It cannot be true, or there are too many.
+    Refused,
+}
+
+impl Tree {
+    pub(super) fn new(id: NodeId, is_leaf: bool, now: Instant, rng: &mut impl Rng) -> Self {
+        Self {
+            id,
+            is_leaf,
+            root: None,
+            parent: None,
+            rival: None,
+            beacons: BTreeMap::new(),
+            heard_at: None,
+            claim_delay: rng.random_range(Duration::ZERO..CLAIM_SPREAD),
+            has_lost_root: false,
+            budget: Budget::new(BEACONS_BURST, PERIOD / 2, now),
+        }
+    }
+
+    pub(super) fn parent(&self) -> Option<PeerKey> {
+        self.parent
+    }
+
+    pub(super) fn is_root(&self) -> bool {
+        self.root.is_some_and(|root| root.id == self.id)
+    }
+
+    pub(super) fn root(&self) -> Option<NodeId> {
+        self.root.map(|root| root.id)
+    }
+
+    /// Hops from the root to here.
+    pub(super) fn hop(&self) -> u32 {
+        self.root.map_or(0, |root| root.hop)
+    }
+
+    /// Neither the root nor below a parent: it cannot tell by which neighbor messages come.
+    pub(super) fn is_lost(&self) -> bool {
+        self.parent.is_none() && !self.is_root()
+    }
+
+    /// What this node tells its neighbors; nothing before it knows a root, and of a leaf never.
+    pub(super) fn beacon(&self) -> Option<Beacon> {
+        let root = self.root.filter(|_| !self.is_leaf)?;
+        Some(Beacon {
+            term: root.term,
+            root: root.id,
+            sequence: root.sequence,
+            hop: root.hop,
+        })
+    }
+
+    /// A connection to a neighbor is there.
+    pub(super) fn on_joined(&mut self, now: Instant) {
+        if self.heard_at.is_none() {
+            self.heard_at = Some(now);
+        }
+    }
+
+    pub(super) fn on_beacon(&mut self, from: PeerKey, beacon: Beacon, now: Instant) -> Verdict {
+        match self.compare(&beacon) {
+            Order::Worse => {
+                self.beacons.insert(from, beacon);
+                Verdict::Known
+            }
+            Order::Better if !self.is_plausible(&beacon, now) => Verdict::Refused,
+            Order::Better => {
+                self.beacons.insert(from, beacon);
+                self.adopt(from, &beacon, now)
+            }
+            Order::Same => {
+                self.beacons.insert(from, beacon);
+                self.on_copy(from, &beacon);
+                Verdict::Known
+            }
+        }
+    }
+
+    /// A connection is gone. Returns whether the tree has changed for this node.
+    pub(super) fn on_left(&mut self, peer: PeerKey, has_neighbors: bool) {
+        let beacon = self.beacons.remove(&peer);
+        if self.rival.is_some_and(|(rival, _)| rival == peer) {
+            self.rival = None;
+        }
+        if self.parent == Some(peer) {
+            self.has_lost_root = beacon.is_some_and(|beacon| beacon.hop == 0);
+            self.parent = self.rival.take().map(|(rival, _)| rival);
+            self.parent = self.parent.or_else(|| self.nearer());
+        }
+        if !has_neighbors {
+            self.heard_at = None;
+        }
+    }
+
+    /// Does what is due. Returns whether our beacon is to be sent to all neighbors.
+    pub(super) fn expire(&mut self, now: Instant, rng: &mut impl Rng) -> bool {
+        if let Some((rival, _)) = self.rival.filter(|(_, until)| *until <= now) {
+            self.parent = Some(rival);
+            self.rival = None;
+        }
+        if self.beat_at().is_none_or(|at| at > now) {
+            return false;
+        }
+        let (term, sequence) = match self.root {
+            Some(root) if root.id == self.id => (root.term, root.sequence.wrapping_add(1)),
+            Some(root) => (root.term + 1, 1),
+            None => (1, 1),
+        };
+        if !self.is_root() {
+            self.claim_delay = rng.random_range(Duration::ZERO..CLAIM_SPREAD);
+        }
+        self.root = Some(Root {
+            // A mesh in which somebody has used the terms up begins anew.
+            term: if term > NUMBER_MAX { 1 } else { term },
+            id: self.id,
+            sequence: sequence.max(1),
+            hop: 0,
+        });
+        self.parent = None;
+        self.rival = None;
+        self.has_lost_root = false;
+        self.heard_at = Some(now);
+        true
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        let settle = self.rival.map(|(_, until)| until);
+        [settle, self.beat_at()].into_iter().flatten().min()
+    }
+
+    /// When this node has to send a beacon of its own: as the root, or because there is none.
+    fn beat_at(&self) -> Option<Instant> {
+        let heard_at = self.heard_at.filter(|_| !self.is_leaf)?;
+        if self.is_root() {
+            return Some(heard_at + PERIOD);
+        }
+        let is_near = self.has_lost_root || self.root.is_none();
+        let halves = if is_near {
+            PATIENCE_HALVES_NEAR
+        } else {
+            PATIENCE_HALVES
+        };
+        Some(heard_at + PERIOD / 2 * halves + self.claim_delay)
+    }
+
+    fn compare(&self, beacon: &Beacon) -> Order {
+        let Some(root) = self.root else {
+            return Order::Better;
+        };
+        // A higher term, the lesser id, a later beacon.
+        let ours = (root.term, std::cmp::Reverse(root.id), root.sequence);
+        match (beacon.term, std::cmp::Reverse(beacon.root), beacon.sequence).cmp(&ours) {
+            std::cmp::Ordering::Greater => Order::Better,
+            std::cmp::Ordering::Equal => Order::Same,
+            std::cmp::Ordering::Less => Order::Worse,
+        }
+    }
+
+    /// Terms and sequences do not jump further than time explains.
+    fn is_plausible(&mut self, beacon: &Beacon, now: Instant) -> bool {
+        if beacon.root == self.id || beacon.hop >= u32::from(u8::MAX) {
+            // Nobody else sends our beacons anew.
+            return false;
+        }
+        if let Some(root) = self.root {
+            if beacon.term > root.term.saturating_add(TERM_JUMP_MAX) {
+                return false;
+            }
+            let silence = self
+                .heard_at
+                .map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
+            let beats = silence.as_nanos() / (PERIOD / 2).as_nanos() + 2;
+            let is_same = (root.term, root.id) == (beacon.term, beacon.root);
+            if is_same && u128::from(beacon.sequence - root.sequence) > beats {
+                return false;
+            }
+        }
+        self.budget.take(now)
+    }
+
+    fn adopt(&mut self, from: PeerKey, beacon: &Beacon, now: Instant) -> Verdict {
+        let before = self.root.replace(Root {
+            term: beacon.term,
+            id: beacon.root,
+            sequence: beacon.sequence,
+            hop: beacon.hop + 1,
+        });
+        let is_same =
+            before.is_some_and(|before| (before.term, before.id) == (beacon.term, beacon.root));
+        self.heard_at = Some(now);
+        self.has_lost_root = false;
+        match self.parent {
+            Some(parent) if is_same && parent != from => self.rival = Some((from, now + SETTLE)),
+            _ => {
+                self.parent = Some(from);
+                self.rival = None;
+            }
+        }
+        Verdict::PassOn
+    }
+
+    /// Another copy of the newest beacon.
+    fn on_copy(&mut self, from: PeerKey, beacon: &Beacon) {
+        let is_nearer = beacon.hop < self.hop();
+        match self.rival {
+            Some((rival, _)) if self.parent == Some(from) => {
+                self.rival = None;
+                if !is_nearer {
+                    self.parent = Some(rival);
+                }
+            }
+            None if self.is_lost() && is_nearer => self.parent = Some(from),
+            _ => {}
+        }
+    }
+
+    /// A neighbor that is nearer to the root for the newest beacon.
+    fn nearer(&self) -> Option<PeerKey> {
+        let root = self.root?;
+        let same = self.beacons.iter().filter(|(_, beacon)| {
+            (beacon.term, beacon.root, beacon.sequence) == (root.term, root.id, root.sequence)
+        });
+        let nearest = same.min_by_key(|(_, beacon)| beacon.hop)?;
+        (nearest.1.hop < root.hop).then_some(*nearest.0)
+    }
+}
+
+enum Order {
+    Better,
+    Same,
+    Worse,
+}

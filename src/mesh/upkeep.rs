@@ -1,0 +1,407 @@
+//! Whom to connect to, and when: enough neighbors, fresh addresses, now and then another neighbor in place of
+//! one, and the dead tried again, which is what joins the parts of a mesh that was cut.
+
+use std::time::{Duration, Instant};
+
+use rand::RngExt;
+
+use super::{
+    Mesh, Output, PeerKey, Side, code,
+    control::{Control, NUMBER_MAX, Role, URLS_MAX},
+    neighbors::{Reach, Stage},
+    overlay::{self, Purpose, Rest},
+};
+use crate::config::PeerUrl;
+
+/// Time between two random walks, two rotations and two attempts to revive; each moved by up to a quarter.
+const SHUFFLE_INTERVAL: Duration = Duration::from_secs(30);
+const ROTATE_INTERVAL: Duration = Duration::from_secs(80);
+const REVIVE_INTERVAL: Duration = Duration::from_secs(60);
+/// Between two attempts to revive, without any neighbor.
+const REVIVE_INTERVAL_ALONE: Duration = Duration::from_secs(5);
+/// Until the next look at the connections when something is wanted that cannot be had yet.
+const UPKEEP_INTERVAL: Duration = Duration::from_secs(1);
+/// Steps of a random walk.
+const WALK_STEPS: u8 = 4;
+/// Neighbors that a node wants which others cannot dial, or which relays for nobody.
+const DEGREE_UNDIALABLE: usize = 3;
+/// Neighbors whose address a node wants to know for certain, to tell it to others.
+const VERIFIED_MIN: usize = 4;
+/// With so few places left, a node wants to know who can be dialed and who takes another kind of place.
+const PLACES_MIN: usize = 4;
+/// Addresses that a node is told when there is no room for it.
+const REDIRECT_MAX: usize = 6;
+
+impl Mesh {
+    pub(super) fn wake_upkeep(&mut self, at: Instant) {
+        let upkeep = &mut self.timers.upkeep;
+        *upkeep = Some(upkeep.map_or(at, |current| current.min(at)));
+    }
+
+    pub(super) fn look_after_connections(&mut self, now: Instant) {
+        let is_due = |timer: Option<Instant>| timer.is_some_and(|at| at <= now);
+        if is_due(self.timers.shuffle) {
+            self.timers.shuffle = None;
+            self.start_walk();
+            self.wake_upkeep(now);
+        }
+        if is_due(self.timers.rotate) {
+            self.timers.rotate = None;
+            self.rotate(now);
+            self.wake_upkeep(now);
+        }
+        if is_due(self.timers.revive) {
+            self.timers.revive = None;
+            self.revive(now);
+            self.wake_upkeep(now);
+        }
+        if is_due(self.timers.upkeep) {
+            self.timers.upkeep = None;
+            self.upkeep(now);
+        }
+    }
+
+    fn upkeep(&mut self, now: Instant) {
+        self.overlay.expire(now);
+        self.close_late(now);
+        self.settle_all_doubles(now);
+        self.wake_resting(|rest| matches!(rest, Rest::Until(until) if until <= now));
+        if let Some(end) = self.overlay.next_rest_end() {
+            self.wake_upkeep(end);
+        }
+        self.fill(now);
+        self.verify(now);
+        self.set_timers(now);
+    }
+
+    /// Closes the connections on which something was to be said and was not.
+    fn close_late(&mut self, now: Instant) {
+        let mut late = Vec::new();
+        let mut next: Option<Instant> = None;
+        for (peer, neighbor) in self.neighbors.iter() {
+            let (Stage::Greeting { until } | Stage::Probed { until }) = neighbor.stage else {
+                continue;
+            };
+            if until <= now {
+                late.push(peer);
+            } else {
+                next = Some(next.map_or(until, |next| next.min(until)));
+            }
+        }
+        for peer in late {
+            self.release(peer, code::POLICY, "no hello in time", now);
+        }
+        if let Some(next) = next {
+            self.wake_upkeep(next);
+        }
+    }
+
+    fn set_timers(&mut self, now: Instant) {
+        if !self.neighbors.has_members() {
+            self.timers.shuffle = None;
+            self.timers.rotate = None;
+        }
+        if !self.overlay.has_dead() {
+            self.timers.revive = None;
+        }
+        let is_alone = self.alone_since.is_some();
+        let mut in_about = |interval: Duration| {
+            let percent = self.rng.random_range(75..125u32);
+            now + interval * percent / 100
+        };
+        if !is_alone {
+            self.timers
+                .shuffle
+                .get_or_insert_with(|| in_about(SHUFFLE_INTERVAL));
+            self.timers
+                .rotate
+                .get_or_insert_with(|| in_about(ROTATE_INTERVAL));
+        }
+        if self.overlay.has_dead() {
+            let interval = if is_alone {
+                REVIVE_INTERVAL_ALONE
+            } else {
+                REVIVE_INTERVAL
+            };
+            let at = in_about(interval);
+            let revive = self.timers.revive.get_or_insert(at);
+            *revive = (*revive).min(now + interval * 5 / 4);
+        }
+    }
+
+    /// Neighbors that this node wants.
+    fn degree_wanted(&self) -> usize {
+        if self.config.is_leaf || self.overlay.is_out_of_reach() {
+            self.config.degree.min(DEGREE_UNDIALABLE)
+        } else {
+            self.config.degree
+        }
+    }
+
+    /// Dials until there are neighbors enough.
+    fn fill(&mut self, now: Instant) {
+        let (dialable, _) = self.neighbors.degrees();
+        let dialed = self.overlay.dials(|purpose| *purpose == Purpose::Fill);
+        let greeting = self.neighbors.iter().filter(|(_, neighbor)| {
+            let is_greeting = matches!(neighbor.stage, Stage::Greeting { .. });
+            is_greeting && neighbor.purpose == Some(Purpose::Fill)
+        });
+        let mut expected = dialable + dialed + greeting.count();
+        while expected < self.degree_wanted() {
+            let fits = |url: &PeerUrl| !self.neighbors.knows(url);
+            let Some(url) = self.overlay.candidate(&mut self.rng, fits) else {
+                return;
+            };
+            if !self.dial(&url, Purpose::Fill, now) {
+                return self.wake_upkeep(now + UPKEEP_INTERVAL);
+            }
+            expected += 1;
+        }
+    }
+
+    fn dial(&mut self, url: &PeerUrl, purpose: Purpose, now: Instant) -> bool {
+        let may = self.overlay.try_dial(url, purpose, now);
+        if may {
+            self.outputs.push_back(Output::Dial(url.clone()));
+        }
+        may
+    }
+
+    /// Finds out whether a neighbor that has dialed us can be dialed: only then its address is told to others,
+    /// and only then it takes one of the places of those.
+    fn verify(&mut self, now: Instant) {
+        if self
+            .overlay
+            .dials(|purpose| matches!(purpose, Purpose::Verify(..)))
+            > 0
+        {
+            return;
+        }
+        let verified = self
+            .neighbors
+            .members()
+            .filter(|(_, m)| m.reach == Reach::Verified);
+        let (dialable, _) = self.neighbors.degrees();
+        let has_places = dialable + PLACES_MIN < self.config.degree_max();
+        if verified.count() >= VERIFIED_MIN && has_places {
+            return;
+        }
+        // Configured peers are dialed anyway.
+        let claim = self.neighbors.members().find_map(|(peer, member)| {
+            let url = member
+                .urls
+                .first()
+                .filter(|url| !self.overlay.is_configured(url))?;
+            (member.reach == Reach::Claimed).then(|| (peer, member.id, url.clone()))
+        });
+        let Some((peer, id, url)) = claim else {
+            return;
+        };
+        if self.overlay.has_failed(&url, now) {
+            self.on_verified(peer, &url, false, now);
+        } else if !self.dial(&url, Purpose::Verify(peer, id), now) {
+            self.wake_upkeep(now + UPKEEP_INTERVAL);
+        }
+    }
+
+    /// Whether a neighbor is where it says, or may be.
+    pub(super) fn on_verified(
+        &mut self,
+        target: PeerKey,
+        url: &PeerUrl,
+        is_right: bool,
+        now: Instant,
+    ) {
+        if !is_right {
+            self.overlay.on_failed(url, now);
+        }
+        let Some(member) = self.neighbors.member_mut(target) else {
+            return;
+        };
+        if is_right {
+            member.reach = Reach::Verified;
+            member.urls.retain(|other| other != url);
+            member.urls.insert(0, url.clone());
+        } else if member.reach == Reach::Claimed {
+            member.urls.retain(|other| other != url);
+            if member.urls.is_empty() {
+                member.reach = Reach::Refuted;
+            }
+        }
+        let reached = Control::Reached {
+            url: url.to_string(),
+            ok: is_right,
+        };
+        self.send_control(target, &reached);
+        self.wake_upkeep(now);
+    }
+
+    /// Dials another neighbor in place of one that carries no messages.
+    fn rotate(&mut self, now: Instant) {
+        let (dialable, _) = self.neighbors.degrees();
+        if dialable < self.degree_wanted() {
+            return;
+        }
+        let mut replaceable: Vec<_> = self
+            .neighbors
+            .iter()
+            .filter(|(_, neighbor)| neighbor.side != Side::Accepted && !neighbor.is_configured())
+            .map(|(peer, _)| peer)
+            .filter(|peer| self.is_spare(*peer))
+            .collect();
+        overlay::shuffle(&mut replaceable, &mut self.rng);
+        let fits = |url: &PeerUrl| !self.neighbors.knows(url);
+        let candidate = self.overlay.candidate(&mut self.rng, fits);
+        if let (Some(old), Some(url)) = (replaceable.first(), candidate) {
+            self.dial(&url, Purpose::Rotate(*old), now);
+        }
+    }
+
+    /// No messages come or go by it.
+    fn is_spare(&self, peer: PeerKey) -> bool {
+        let member = self.neighbors.member(peer);
+        member.is_some_and(|member| !member.is_eager) && self.tree.parent() != Some(peer)
+    }
+
+    /// The other one is there.
+    pub(super) fn rotate_out(&mut self, old: PeerKey, now: Instant) {
+        if self.is_spare(old) {
+            self.release(old, code::NORMAL, "replaced by another neighbor", now);
+        }
+    }
+
+    fn revive(&mut self, now: Instant) {
+        let fits = |url: &PeerUrl| !self.neighbors.knows(url);
+        if let Some(url) = self.overlay.next_dead(fits) {
+            self.dial(&url, Purpose::Revive, now);
+        }
+    }
+
+    /// Tells some addresses to a node a few steps away, and learns some from it.
+    fn start_walk(&mut self) {
+        let Some(to) = self.next_step(None) else {
+            return;
+        };
+        let id = self.rng.random_range(0..=NUMBER_MAX);
+        self.overlay.remember(id, None);
+        let urls = self.urls_for_walk(to);
+        self.send_control(
+            to,
+            &Control::Shuffle {
+                id,
+                ttl: WALK_STEPS,
+                urls,
+            },
+        );
+    }
+
+    fn next_step(&mut self, from: Option<PeerKey>) -> Option<PeerKey> {
+        let members = self.neighbors.members();
+        let mut relays: Vec<_> = members
+            .filter(|(peer, member)| member.role == Role::Peer && Some(*peer) != from)
+            .map(|(peer, _)| peer)
+            .collect();
+        overlay::shuffle(&mut relays, &mut self.rng);
+        relays.first().copied()
+    }
+
+    pub(super) fn on_shuffle(
+        &mut self,
+        from: PeerKey,
+        id: u64,
+        ttl: u8,
+        urls: Vec<String>,
+        now: Instant,
+    ) {
+        let ttl = ttl.min(WALK_STEPS);
+        let next = self
+            .next_step(Some(from))
+            .filter(|_| ttl > 1 && !self.config.is_leaf);
+        if let Some(next) = next {
+            self.overlay.remember(id, Some(from));
+            let urls = self.admitted(from, next, urls);
+            return self.send_control(
+                next,
+                &Control::Shuffle {
+                    id,
+                    ttl: ttl - 1,
+                    urls,
+                },
+            );
+        }
+        let answer = self.urls_for_walk(from);
+        self.send_control(from, &Control::Shuffled { id, urls: answer });
+        self.learn_urls(from, &urls, now);
+    }
+
+    pub(super) fn on_shuffled(&mut self, from: PeerKey, id: u64, urls: Vec<String>, now: Instant) {
+        match self.overlay.way_back(id) {
+            None => self.standing.ignored += 1,
+            Some(None) => self.learn_urls(from, &urls, now),
+            Some(Some(back)) => {
+                let urls = self.admitted(from, back, urls);
+                self.send_control(back, &Control::Shuffled { id, urls });
+            }
+        }
+    }
+
+    /// Of what one neighbor tells, what may be told to another.
+    fn admitted(&self, from: PeerKey, to: PeerKey, mut urls: Vec<String>) -> Vec<String> {
+        urls.retain(|url| {
+            let may = |peer| self.checked_url(peer, url).is_some();
+            may(from) && may(to)
+        });
+        urls
+    }
+
+    pub(super) fn learn_urls(&mut self, from: PeerKey, urls: &[String], now: Instant) {
+        for url in urls {
+            match self.checked_url(from, url) {
+                Some(url) if !self.neighbors.knows(&url) => {
+                    self.overlay.learn(url, now, &mut self.rng);
+                }
+                Some(_) => {}
+                None => self.standing.ignored += 1,
+            }
+        }
+        self.wake_upkeep(now);
+    }
+
+    /// Where this node is, and neighbors that it has reached itself.
+    fn urls_for_walk(&mut self, to: PeerKey) -> Vec<String> {
+        let own = self.config.advertise.iter().chain(self.overlay.reached());
+        let own: Vec<_> = own.cloned().collect();
+        let others = self.verified_urls(to);
+        self.told(to, own.into_iter().chain(others), URLS_MAX)
+    }
+
+    /// Others for a node that we have no room for.
+    pub(super) fn urls_for_joining(&mut self, to: PeerKey, its: &[PeerUrl]) -> Vec<String> {
+        let passive = self.overlay.passive_sample(&mut self.rng).into_iter();
+        let passive: Vec<_> = passive.take(REDIRECT_MAX / 2).cloned().collect();
+        let urls = passive.into_iter().chain(self.verified_urls(to));
+        self.told(to, urls.filter(|url| !its.contains(url)), REDIRECT_MAX)
+    }
+
+    /// Addresses at which this node has reached neighbors other than `to`, in random order.
+    fn verified_urls(&mut self, to: PeerKey) -> Vec<PeerUrl> {
+        let others = self.neighbors.members().filter(|(peer, _)| *peer != to);
+        let mut urls: Vec<_> = others
+            .filter_map(|(_, m)| m.verified_url())
+            .cloned()
+            .collect();
+        overlay::shuffle(&mut urls, &mut self.rng);
+        urls
+    }
+
+    fn told(
+        &self,
+        to: PeerKey,
+        urls: impl Iterator<Item = PeerUrl>,
+        urls_max: usize,
+    ) -> Vec<String> {
+        let scope = self.neighbors.get(to).map(|neighbor| neighbor.scope());
+        let admitted = urls.filter(|url| scope.is_some_and(|scope| scope.admits(url)));
+        admitted.map(|url| url.to_string()).take(urls_max).collect()
+    }
+}
