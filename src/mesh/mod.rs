@@ -284,6 +284,11 @@ impl Mesh {
         }
     }
 
+    /// The connections to neighbors that have said hello and were taken in.
+    pub(crate) fn members(&self) -> impl Iterator<Item = PeerKey> {
+        self.neighbors.members().map(|(peer, _)| peer)
+    }
+
     fn send(&mut self, to: impl IntoIterator<Item = PeerKey>, frame: Message) {
         let to: Vec<_> = to.into_iter().collect();
         if !to.is_empty() {

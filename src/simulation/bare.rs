@@ -90,6 +90,10 @@ impl Protocol for Bare {
         self.outputs.pop_front()
     }
 
+    fn members(&self) -> Vec<PeerKey> {
+        self.peers.iter().copied().collect()
+    }
+
     fn standing(&self) -> Standing {
         Standing {
             neighbors: self.peers.len(),

@@ -20,15 +20,25 @@ impl Publication {
     pub(super) fn has(&self, node: u32) -> bool {
         self.has[node as usize / 64] >> (node % 64) & 1 == 1
     }
+
+    /// Returns whether the node did not have it.
+    fn enter(&mut self, node: u32) -> bool {
+        let is_new = !self.has(node);
+        self.has[node as usize / 64] |= 1 << (node % 64);
+        is_new
+    }
 }
 
-/// The publications of one phase. Those of earlier phases are closed: what still comes of them is not counted.
+/// The publications of one phase. What still comes of the phase before is entered, but not counted; what is
+/// older is closed.
 #[derive(Debug)]
 pub(super) struct Ledger {
     nodes: usize,
-    /// Number of the first publication that is open.
+    /// Number of the first publication of the phase.
     first: u64,
     publications: Vec<Publication>,
+    /// Those of the phase before.
+    before: Vec<Publication>,
     /// Times from publication to delivery, in microseconds.
     pub(super) latencies: Histogram,
     pub(super) deliveries: u64,
@@ -42,6 +52,7 @@ impl Ledger {
             nodes,
             first: 0,
             publications: Vec::new(),
+            before: Vec::new(),
             latencies: Histogram::default(),
             deliveries: 0,
             repeated: 0,
@@ -51,7 +62,7 @@ impl Ledger {
     /// Starts a phase.
     pub(super) fn turn_page(&mut self) {
         self.first += self.publications.len() as u64;
-        self.publications.clear();
+        self.before = std::mem::take(&mut self.publications);
         self.latencies = Histogram::default();
         self.deliveries = 0;
         self.repeated = 0;
@@ -59,6 +70,11 @@ impl Ledger {
 
     pub(super) fn publications(&self) -> &[Publication] {
         &self.publications
+    }
+
+    /// Publications of the phase before.
+    pub(super) fn before(&self) -> &[Publication] {
+        &self.before
     }
 
     /// Enters a publication and makes its message.
@@ -77,20 +93,31 @@ impl Ledger {
 
     /// A node hands a message to its people.
     pub(super) fn deliver(&mut self, node: u32, message: &Message, now: Moment) {
-        let number = message.as_bytes().first_chunk().copied();
-        let place = number.and_then(|number| u64::from_be_bytes(number).checked_sub(self.first));
-        let publication = place
-            .and_then(|place| usize::try_from(place).ok())
-            .and_then(|place| self.publications.get_mut(place));
+        let Some(number) = message.as_bytes().first_chunk().copied() else {
+            return;
+        };
+        let number = u64::from_be_bytes(number);
+        let oldest = self.first - self.before.len() as u64;
+        let Some(place) = number.checked_sub(oldest).map(|place| place as usize) else {
+            return;
+        };
+        let is_before = place < self.before.len();
+        let publication = match place.checked_sub(self.before.len()) {
+            None => self.before.get_mut(place),
+            Some(place) => self.publications.get_mut(place),
+        };
         let Some(publication) = publication else {
             return;
         };
+        let is_new = publication.by != node && publication.enter(node);
+        if is_before {
+            return;
+        }
         self.deliveries += 1;
-        if publication.has(node) || publication.by == node {
+        if !is_new {
             self.repeated += 1;
             return;
         }
-        publication.has[node as usize / 64] |= 1 << (node % 64);
         publication.last_at = now;
         self.latencies.add(now.since(publication.at));
     }
@@ -122,5 +149,9 @@ mod tests {
         ledger.deliver(1, &early, Moment(9));
         ledger.deliver(1, &Message::text("x"), Moment(9));
         assert_eq!((ledger.deliveries, ledger.publications().len()), (0, 0));
+        assert!(ledger.before()[0].has(1));
+        ledger.turn_page();
+        ledger.deliver(1, &early, Moment(9));
+        assert_eq!(ledger.deliveries, 0);
     }
 }

@@ -22,6 +22,8 @@ pub(super) trait Protocol: fmt::Debug {
     fn next_deadline(&self) -> Option<Instant>;
     fn poll_output(&mut self) -> Option<Output>;
     fn standing(&self) -> Standing;
+    /// The connections that it believes in.
+    fn members(&self) -> Vec<PeerKey>;
 
     /// Length of all that it holds, written out: grows with what it holds.
     fn held_bytes(&self) -> usize {
@@ -74,5 +76,9 @@ impl Protocol for Mesh {
 
     fn standing(&self) -> Standing {
         Self::standing(self)
+    }
+
+    fn members(&self) -> Vec<PeerKey> {
+        Self::members(self).collect()
     }
 }

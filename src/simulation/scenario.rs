@@ -6,11 +6,7 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
-use super::{
-    chance::Ppm,
-    ledger::NUMBER_BYTES,
-    weather::Weather,
-};
+use super::{chance::Ppm, ledger::NUMBER_BYTES, weather::Weather};
 use crate::config::{Limits, Size, Time, limits::DEGREE_CEILING};
 use crate::printable::Printable;
 
@@ -115,11 +111,18 @@ impl Scenario {
             ("--bandwidth", self.bandwidth, 10_000, 1 << 40),
         ] {
             if !(least..=most).contains(&value) {
-                return Err(ScenarioError::Count { flag, value, least, most });
+                return Err(ScenarioError::Count {
+                    flag,
+                    value,
+                    least,
+                    most,
+                });
             }
         }
         if !(NUMBER_BYTES..=message_bytes_max).contains(&self.payload_bytes) {
-            return Err(ScenarioError::Payload(Size(self.payload_bytes)));
+            return Err(ScenarioError::Payload {
+                given: Size(self.payload_bytes),
+            });
         }
         for (flag, value) in [
             ("--settle", self.settle),
@@ -131,10 +134,13 @@ impl Scenario {
             }
         }
         if let Some(stall) = self.stall.filter(|stall| stall.0 < STALL_INTERVAL_MIN) {
-            return Err(ScenarioError::Stall(stall));
+            return Err(ScenarioError::Stall { given: stall });
         }
         if self.hostile * 2 > self.nodes {
-            return Err(ScenarioError::Hostile { hostile: self.hostile, nodes: self.nodes });
+            return Err(ScenarioError::Hostile {
+                hostile: self.hostile,
+                nodes: self.nodes,
+            });
         }
         for (flag, share, most) in [
             ("--undialable", Some(self.undialable), 95),
@@ -143,7 +149,11 @@ impl Scenario {
             ("--loss", Some(self.loss), 20),
         ] {
             if let Some(share) = share.filter(|share| *share > Share::percent(most)) {
-                return Err(ScenarioError::Share { flag, share, most: Share::percent(most) });
+                return Err(ScenarioError::Share {
+                    flag,
+                    share,
+                    most: Share::percent(most),
+                });
             }
         }
         Ok(())
@@ -195,11 +205,14 @@ pub enum ScenarioError {
     },
     /// A payload that is too small to be numbered, or that no node would publish.
     #[error(
-        "--payload {0} is out of bounds: from {} to {}",
+        "--payload {given} is out of bounds: from {} to {}",
         Size(NUMBER_BYTES),
         Size(Limits::DEFAULT.message_bytes_max)
     )]
-    Payload(Size),
+    Payload {
+        /// What was given.
+        given: Size,
+    },
     /// A phase that takes too long.
     #[error("{flag} {value} is too long: at most {}", Time(PHASE_MAX))]
     Long {
@@ -209,8 +222,14 @@ pub enum ScenarioError {
         value: Time,
     },
     /// Links that do nothing but stall.
-    #[error("--stall {0} is too short: at least {}, or off", Time(STALL_INTERVAL_MIN))]
-    Stall(Time),
+    #[error(
+        "--stall {0} is too short: at least {}, or off",
+        Time(STALL_INTERVAL_MIN)
+    )]
+    Stall {
+        /// What was given.
+        given: Time,
+    },
     /// More hostile nodes than others.
     #[error("--hostile {hostile} is more than half of --nodes {nodes}")]
     Hostile {
@@ -389,15 +408,39 @@ mod tests {
         for (scenario, expected) in [
             (Scenario { nodes: 1, ..base() }, "--nodes 1"),
             (Scenario { seeds: 0, ..base() }, "--seeds 0"),
-            (Scenario { payload_bytes: 7, ..base() }, "--payload 7B"),
-            (Scenario { hostile: 501, ..base() }, "--hostile 501"),
-            (Scenario { crash: Some(Share::percent(100)), ..base() }, "--crash 100%"),
             (
-                Scenario { stall: Some(Time(Duration::from_secs(1))), ..base() },
+                Scenario {
+                    payload_bytes: 7,
+                    ..base()
+                },
+                "--payload 7B",
+            ),
+            (
+                Scenario {
+                    hostile: 501,
+                    ..base()
+                },
+                "--hostile 501",
+            ),
+            (
+                Scenario {
+                    crash: Some(Share::percent(100)),
+                    ..base()
+                },
+                "--crash 100%",
+            ),
+            (
+                Scenario {
+                    stall: Some(Time(Duration::from_secs(1))),
+                    ..base()
+                },
                 "--stall 1s",
             ),
             (
-                Scenario { partition: Some(Time(2 * PHASE_MAX)), ..base() },
+                Scenario {
+                    partition: Some(Time(2 * PHASE_MAX)),
+                    ..base()
+                },
                 "--partition 48h",
             ),
         ] {

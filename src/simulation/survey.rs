@@ -3,11 +3,7 @@
 
 use serde::Serialize;
 
-use super::{
-    connection::{Connection, EndId, Phase},
-    network::Presence,
-    world::World,
-};
+use super::{connection::EndId, world::World};
 
 /// A connection younger than this may still be settling, in microseconds.
 const SETTLED: u64 = 5_000_000;
@@ -86,9 +82,8 @@ pub(super) fn survey(world: &World, depth: Depth) -> Overlay {
         overlay.roots += usize::from(standing.is_root);
     }
     overlay.degree_mean = degrees as f64 / members.len().max(1) as f64;
-    overlay.half_open = half_open(world);
-    let (graph, doubled) = graph(world, members);
-    overlay.doubled = doubled;
+    let (graph, doubled, half_open) = graph(world, members);
+    (overlay.doubled, overlay.half_open) = (doubled, half_open);
     (overlay.components, overlay.outside) = components(&graph);
     (overlay.astray, overlay.circling) = tree(world, &graph);
     if depth == Depth::Full {
@@ -101,54 +96,51 @@ pub(super) fn survey(world: &World, depth: Depth) -> Overlay {
     overlay
 }
 
-fn is_settled(connection: &Connection, world: &World) -> bool {
-    let ends = &connection.ends;
-    ends.iter().all(|end| world.now.since(end.since) > SETTLED)
-}
-
-fn half_open(world: &World) -> usize {
-    let network = &world.network;
-    let is_half = |connection: &&Connection| {
-        let is_up = |end: usize| {
-            let host = connection.ends[end].host;
-            network.hosts[host as usize].presence == Presence::Up
-                && !world.nodes[host as usize].is_hostile
-        };
-        let open = connection.ends.iter();
-        let open = open.filter(|end| end.phase == Phase::Open).count();
-        open == 1 && is_up(0) && is_up(1) && is_settled(connection, world)
-    };
-    network.connections.iter().filter(is_half).count()
-}
-
-/// The neighbor graph, and how many pairs are connected more than once for long.
-fn graph(world: &World, members: Vec<u32>) -> (Graph, usize) {
+/// The neighbor graph: who believes in a connection to whom and is believed; and the pairs of nodes that are
+/// connected twice, and the connections that one believes in alone, for long.
+fn graph(world: &World, members: Vec<u32>) -> (Graph, usize, usize) {
     let mut is_member = vec![false; world.nodes.len()];
     for host in &members {
         is_member[*host as usize] = true;
     }
+    // Sides that believe in each connection.
+    let mut beliefs: Vec<u8> = vec![0; world.network.connections.len()];
+    for host in &members {
+        for end in world.members(*host) {
+            let connection = &world.network.connections[end.slot as usize];
+            if connection.generation == end.generation() {
+                beliefs[end.slot as usize] |= 1 << end.side();
+            }
+        }
+    }
     let mut neighbors = vec![Vec::new(); world.nodes.len()];
-    let mut settled = Vec::new();
-    for connection in &world.network.connections {
+    let (mut lasting, mut half_open) = (Vec::new(), 0);
+    for (connection, belief) in world.network.connections.iter().zip(beliefs) {
         let [a, b] = [connection.ends[0].host, connection.ends[1].host];
-        let counts = connection.is_open() && is_member[a as usize] && is_member[b as usize];
-        if !counts {
+        if belief == 0 || !is_member[a as usize] || !is_member[b as usize] {
+            continue;
+        }
+        let mut ends = connection.ends.iter();
+        let has_lasted = ends.all(|end| world.now.since(end.since) > SETTLED);
+        if belief != 0b11 {
+            half_open += usize::from(has_lasted);
             continue;
         }
         neighbors[a as usize].push(b);
         neighbors[b as usize].push(a);
-        if is_settled(connection, world) {
-            settled.push((a.min(b), a.max(b)));
+        if has_lasted {
+            lasting.push((a.min(b), a.max(b)));
         }
     }
     for list in &mut neighbors {
         list.sort_unstable();
         list.dedup();
     }
-    settled.sort_unstable();
-    let all = settled.len();
-    settled.dedup();
-    (Graph { neighbors, members }, all - settled.len())
+    lasting.sort_unstable();
+    let all = lasting.len();
+    lasting.dedup();
+    let graph = Graph { neighbors, members };
+    (graph, all - lasting.len(), half_open)
 }
 
 /// How many components there are, and how many nodes are outside of the largest.

@@ -32,7 +32,8 @@ pub(super) struct Node {
     dialing: Dialing,
     /// When the protocol is woken next.
     wake_at: Moment,
-    pub(super) started_at: Moment,
+    /// When it had its first neighbor: from then on it should get everything.
+    pub(super) joined_at: Moment,
     /// It is there to break things: nobody counts what it gets.
     pub(super) is_hostile: bool,
 }
@@ -78,7 +79,7 @@ impl World {
             protocol: None,
             dialing: Dialing::default(),
             wake_at: Moment::NEVER,
-            started_at: Moment::NEVER,
+            joined_at: Moment::NEVER,
             is_hostile: false,
         };
         Self {
@@ -105,7 +106,7 @@ impl World {
         node.protocol = Some(protocol);
         node.dialing = Dialing::new(configured);
         node.wake_at = Moment::NEVER;
-        node.started_at = now;
+        node.joined_at = Moment::NEVER;
         self.trace.add(now, Mark::Started, host, 0);
         for url in configured {
             self.dial(host, url);
@@ -121,7 +122,7 @@ impl World {
         };
         self.duplicates_of_dead += protocol.standing().duplicates;
         node.wake_at = Moment::NEVER;
-        node.started_at = Moment::NEVER;
+        node.joined_at = Moment::NEVER;
         node.dialing = Dialing::default();
         self.trace.add(self.now, Mark::Died, host, death as u64);
         match death {
@@ -142,6 +143,13 @@ impl World {
     pub(super) fn standing(&self, host: u32) -> Option<Standing> {
         let protocol = self.nodes[host as usize].protocol.as_ref()?;
         Some(protocol.standing())
+    }
+
+    /// The connections that a node believes in.
+    pub(super) fn members(&self, host: u32) -> impl Iterator<Item = EndId> {
+        let protocol = self.nodes[host as usize].protocol.as_ref();
+        let members = protocol.map(|protocol| protocol.members());
+        members.unwrap_or_default().into_iter().map(EndId::of_key)
     }
 
     pub(super) fn held_bytes(&self, host: u32) -> usize {
@@ -274,6 +282,13 @@ impl World {
             Input::Opened(side, remote) => protocol.on_opened(peer, side, remote, now),
             Input::Frame(frame) => protocol.on_frame(peer, frame, now),
             Input::Closed(ending) => protocol.on_closed(peer, ending, now),
+        }
+        let node = &mut self.nodes[host as usize];
+        if node.joined_at == Moment::NEVER
+            && let Some(protocol) = &node.protocol
+            && !protocol.members().is_empty()
+        {
+            node.joined_at = self.now;
         }
         self.drain(host);
     }
