@@ -327,6 +327,7 @@ impl<'a> Run<'a> {
         };
         self.world.cut();
         self.pass("partition", duration.0, activity);
+        self.wait_for_the_rest("partition");
         self.end("partition", Depth::Quick, Scope::OwnPart);
 
         self.world.heal();
@@ -518,7 +519,7 @@ fn planned(scenario: &Scenario) -> Duration {
         sum += load;
     }
     if let Some(partition) = scenario.partition {
-        sum += partition.0 + HEALING + HEALED + GRACE;
+        sum += partition.0 + GRACE + HEALING + HEALED + GRACE;
     }
     debug_assert!(micros(sum) > 0);
     sum
