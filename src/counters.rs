@@ -8,6 +8,8 @@ pub struct Counters {
     pub turns: u64,
     /// Peers connected now, dialed and accepted.
     pub peers: u64,
+    /// Of the peers, the nodes of the mesh that have said hello: neighbors.
+    pub neighbors: u64,
     /// Sockets held now, those that have not upgraded or are closing included.
     pub connections: u64,
     /// Sockets accepted, those refused at once included.
@@ -37,7 +39,9 @@ pub struct Counters {
     pub closed_silent: u64,
     /// Peers closed because of what they sent: 1002, 1007, 1009.
     pub closed_protocol: u64,
-    /// Data messages received.
+    /// Plain peers closed because they published more than `--max-publish-rate`.
+    pub closed_rate: u64,
+    /// Data messages received, those between neighbors included.
     pub messages_received: u64,
     /// Bytes received, HTTP and frames.
     pub bytes_received: u64,
@@ -47,6 +51,20 @@ pub struct Counters {
     pub bytes_sent: u64,
     /// Data messages dropped for peers that read too slowly.
     pub messages_dropped: u64,
+    /// Messages published at this node.
+    pub published: u64,
+    /// Messages published at other nodes that arrived here, each counted once.
+    pub delivered: u64,
+    /// Messages of other nodes that arrived once more, and were dropped.
+    pub duplicates: u64,
+    /// Messages of other nodes that were missed for good.
+    pub missed: u64,
+    /// Messages that were asked for because they were announced and did not come by themselves.
+    pub requested: u64,
+    /// Messages that were not passed on to a neighbor because its `--max-message` is less.
+    pub withheld: u64,
+    /// Frames of neighbors that were left aside: unknown, wrong, or too many.
+    pub ignored: u64,
     /// Pings sent.
     pub pings_sent: u64,
     /// Periodic broadcasts.

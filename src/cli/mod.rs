@@ -3,6 +3,8 @@
 //! Syntax only: turns text into a [`Config`] and touches nothing. What a value means and what it
 //! may be is the business of [`wsmesh::config`].
 
+mod limits;
+mod mesh;
 mod typed;
 
 use std::fmt::Display;
@@ -11,16 +13,18 @@ use clap::error::ErrorKind;
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser};
 use log::LevelFilter;
 use wsmesh::Config;
-use wsmesh::config::{BindAddress, Count, Every, Limits, PeerUrl, Size, SlowPeer, Template, Time};
+use wsmesh::config::{BindAddress, BroadcastScope, Every, PeerUrl, SlowPeer, Template};
 
-use self::typed::{switch, times, typed};
-
-const LIMITS: Limits = Limits::DEFAULT;
+use self::{
+    limits::LimitOptions,
+    mesh::MeshOptions,
+    typed::{switch, times, typed},
+};
 
 /// A node of a brokerless WebSocket mesh
 ///
-/// Accepts WebSocket peers, dials others, and sends a message to all of them at regular times.
-/// Messages received go to standard output, logs to standard error.
+/// Accepts WebSocket peers, dials others, passes on what they publish, and sends a message to all
+/// of them at regular times. Messages received go to standard output, logs to standard error.
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 100, after_help = AFTER_HELP, after_long_help = AFTER_LONG_HELP)]
 pub(crate) struct Cli {
@@ -28,6 +32,8 @@ pub(crate) struct Cli {
     addresses: Addresses,
     #[command(flatten, next_help_heading = "Messages")]
     messages: Messages,
+    #[command(flatten, next_help_heading = "Mesh")]
+    mesh: MeshOptions,
     #[command(flatten, next_help_heading = "Limits")]
     limits: LimitOptions,
     #[command(flatten, next_help_heading = "Logging")]
@@ -93,7 +99,7 @@ struct Addresses {
 struct Messages {
     /// Time between two broadcasts, or off
     ///
-    /// A broadcast goes to all peers. The interval is kept to the clock: traffic neither delays
+    /// A broadcast goes to whom --broadcast-scope says. The interval is kept to the clock: traffic neither delays
     /// nor bunches broadcasts. With off there are none.
     #[arg(long, env = "WSMESH_INTERVAL", value_name = "TIME")]
     #[arg(value_parser = typed::<Every>(), default_value_t = Every(Config::default().interval))]
@@ -104,15 +110,33 @@ struct Messages {
     /// {index} becomes the number of the receiving peer, {bind} the
     /// address this node listens on, {seq} the number of the broadcast and {time} its time in
     /// UTC; {{ and }} are the braces themselves. With {index} the text is made for each peer by
-    /// itself; without it once for all, which is cheaper with many peers.
+    /// itself; without it once for all, which is cheaper with many peers. [default: Message to client
+    /// {index} from {bind}, and with --broadcast-scope mesh: Message from {bind}]
     #[arg(long, env = "WSMESH_MESSAGE", value_name = "TEXT")]
-    #[arg(value_parser = typed::<Template>(), default_value_t = Template::default())]
-    message: Template,
+    #[arg(value_parser = typed::<Template>())]
+    message: Option<Template>,
+
+    /// Who hears the broadcast: peers or mesh
+    ///
+    /// peers: all that are connected to this node, and nobody beyond them. mesh: everyone, once; it
+    /// is published in the channel /, the same for all, so that --message must not have {index}.
+    #[arg(long, env = "WSMESH_BROADCAST_SCOPE", value_name = "WHO")]
+    #[arg(value_parser = typed::<BroadcastScope>(), default_value_t = BroadcastScope::default())]
+    broadcast_scope: BroadcastScope,
+
+    /// Whether to pass on what peers send: on or off
+    ///
+    /// What a peer sends (a browser, websocat, a program) goes to all that are connected with the
+    /// same path, here and at every other node of the mesh. With off it goes to the output of this
+    /// node alone. What others publish is passed on either way.
+    #[arg(long, env = "WSMESH_RELAY", value_name = "ON|OFF", action = ArgAction::Set)]
+    #[arg(value_parser = switch(), default_value = "on")]
+    relay: bool,
 
     /// Also send each message back to the peer that sent it
     ///
-    /// Unchanged, in order, text as text and binary as binary. For debugging and for conformance
-    /// suites.
+    /// Unchanged, in order, text as text and binary as binary; not to other nodes of the mesh. For
+    /// debugging and for conformance suites.
     #[arg(long, env = "WSMESH_ECHO", value_parser = switch())]
     echo: bool,
 
@@ -124,105 +148,6 @@ struct Messages {
     #[arg(long, env = "WSMESH_SLOW_PEER", value_name = "POLICY")]
     #[arg(value_parser = typed::<SlowPeer>(), default_value_t = SlowPeer::default())]
     slow_peer: SlowPeer,
-}
-
-#[derive(Debug, Args)]
-struct LimitOptions {
-    /// Connections accepted
-    ///
-    /// At the limit further peers hear 503, until 10 % have left. Each connection takes a file
-    /// descriptor; the system's limit is raised as far as it allows.
-    #[arg(long, env = "WSMESH_MAX_CONNECTIONS", value_name = "N")]
-    #[arg(value_parser = typed::<Count>(), default_value_t = Count(LIMITS.connections_max))]
-    max_connections: Count,
-
-    /// Connections accepted from one address
-    ///
-    /// Further ones hear 429. Clients behind one NAT or proxy share it.
-    #[arg(long, env = "WSMESH_MAX_CONNECTIONS_PER_ADDRESS", value_name = "N")]
-    #[arg(value_parser = typed::<Count>(), default_value_t = Count(LIMITS.connections_per_address_max))]
-    max_connections_per_address: Count,
-
-    /// Connections not upgraded yet
-    ///
-    /// Connections accepted that have not upgraded to WebSocket yet. Further ones hear 503, and
-    /// beyond half of it from one address 429. Keeps peers that connect and say nothing from
-    /// filling the node.
-    #[arg(long, env = "WSMESH_MAX_HANDSHAKES", value_name = "N")]
-    #[arg(value_parser = typed::<Count>(), default_value_t = Count(LIMITS.handshakes_max))]
-    max_handshakes: Count,
-
-    /// Time to connect and upgrade
-    ///
-    /// Time until a connection, accepted or dialed, is upgraded to WebSocket, from its very
-    /// start. Then it hears 408, even if it is still sending its head byte by byte; a peer that
-    /// was dialed is given up and dialed again later.
-    #[arg(long, env = "WSMESH_HANDSHAKE_TIMEOUT", value_name = "TIME")]
-    #[arg(value_parser = typed::<Time>(), default_value_t = Time(LIMITS.handshake_timeout))]
-    handshake_timeout: Time,
-
-    /// Size of an HTTP head
-    ///
-    /// Of a request that we receive or of the response to ours. A longer request hears 431, a
-    /// longer response ends the dial.
-    #[arg(long, env = "WSMESH_MAX_HEAD", value_name = "SIZE")]
-    #[arg(value_parser = typed::<Size>(), default_value_t = Size(LIMITS.head_bytes_max))]
-    max_head: Size,
-
-    /// Size of a message
-    ///
-    /// All its fragments together. A peer that sends a longer one is closed
-    /// with code 1009.
-    #[arg(long, env = "WSMESH_MAX_MESSAGE", value_name = "SIZE")]
-    #[arg(value_parser = typed::<Size>(), default_value_t = Size(LIMITS.message_bytes_max))]
-    max_message: Size,
-
-    /// Bytes that may wait for one peer
-    ///
-    /// The message that overflows it included, and 64 more for each frame (small messages of one
-    /// burst go together as one); at least twice --max-message. What happens beyond it is
-    /// --slow-peer. Every peer that does not read may cost this much memory.
-    #[arg(long, env = "WSMESH_OUTBOX", value_name = "SIZE")]
-    #[arg(value_parser = typed::<Size>(), default_value_t = Size(LIMITS.outbox_bytes_max))]
-    outbox: Size,
-
-    /// Silence before a ping, or off
-    ///
-    /// A peer that sent nothing for this long is pinged, and dropped after twice this time. With
-    /// off, a peer that vanished without a word is noticed only when something is sent to it.
-    #[arg(long, env = "WSMESH_PING_INTERVAL", value_name = "TIME")]
-    #[arg(value_parser = typed::<Every>(), default_value_t = Every(LIMITS.ping_interval))]
-    ping_interval: Every,
-
-    /// Time for a peer to answer a Close
-    ///
-    /// Then its connection is dropped.
-    #[arg(long, env = "WSMESH_CLOSE_TIMEOUT", value_name = "TIME")]
-    #[arg(value_parser = typed::<Time>(), default_value_t = Time(LIMITS.close_timeout))]
-    close_timeout: Time,
-
-    /// Time for all peers to go after Ctrl-C
-    ///
-    /// Or after SIGTERM. They have this time to take what is queued and to answer their Close;
-    /// then the node ends without them. A second Ctrl-C ends it at once.
-    #[arg(long, env = "WSMESH_SHUTDOWN_TIMEOUT", value_name = "TIME")]
-    #[arg(value_parser = typed::<Time>(), default_value_t = Time(LIMITS.shutdown_timeout))]
-    shutdown_timeout: Time,
-
-    /// Wait before the first redial, at most
-    ///
-    /// This bound doubles with each failure. The wait itself is random between zero and the
-    /// bound, so that many nodes do not dial at the same moment.
-    #[arg(long, env = "WSMESH_RETRY_MIN", value_name = "TIME")]
-    #[arg(value_parser = typed::<Time>(), default_value_t = Time(LIMITS.retry_min))]
-    retry_min: Time,
-
-    /// Wait before any redial, at most
-    ///
-    /// Where the doubling of --retry-min stops.
-    #[arg(long, env = "WSMESH_RETRY_MAX", value_name = "TIME")]
-    #[arg(value_parser = typed::<Time>(), default_value_t = Time(LIMITS.retry_max))]
-    retry_max: Time,
 }
 
 #[derive(Debug, Args)]
@@ -268,38 +193,36 @@ impl Cli {
     /// # Errors
     /// Values that are valid by themselves but not together.
     pub(crate) fn into_config(self) -> Result<Config, clap::Error> {
-        let mut peers = Vec::with_capacity(self.addresses.peers.len());
-        for peer in self.addresses.peers {
-            if !peers.contains(&peer) {
-                peers.push(peer);
-            }
-        }
-        let limits = self.limits;
+        let scope = self.messages.broadcast_scope;
         let config = Config {
             binds: self.addresses.bind,
-            peers,
+            peers: without_repeats(self.addresses.peers),
             interval: self.messages.interval.0,
-            message: self.messages.message,
+            message: self
+                .messages
+                .message
+                .unwrap_or_else(|| Template::default_for(scope)),
+            broadcast_scope: scope,
+            relay: self.messages.relay,
+            mesh: self.mesh.into(),
             echo: self.messages.echo,
             slow_peer: self.messages.slow_peer,
-            limits: Limits {
-                connections_max: limits.max_connections.0,
-                connections_per_address_max: limits.max_connections_per_address.0,
-                handshakes_max: limits.max_handshakes.0,
-                handshake_timeout: limits.handshake_timeout.0,
-                head_bytes_max: limits.max_head.0,
-                message_bytes_max: limits.max_message.0,
-                outbox_bytes_max: limits.outbox.0,
-                ping_interval: limits.ping_interval.0,
-                close_timeout: limits.close_timeout.0,
-                shutdown_timeout: limits.shutdown_timeout.0,
-                retry_min: limits.retry_min.0,
-                retry_max: limits.retry_max.0,
-            },
+            limits: self.limits.into(),
         };
         config.check().map_err(usage_error)?;
         Ok(config)
     }
+}
+
+/// The same URL twice is one URL.
+fn without_repeats(urls: Vec<PeerUrl>) -> Vec<PeerUrl> {
+    let mut distinct = Vec::with_capacity(urls.len());
+    for url in urls {
+        if !distinct.contains(&url) {
+            distinct.push(url);
+        }
+    }
+    distinct
 }
 
 /// An error of the command line: exits with status 2 and points to the help.
@@ -327,6 +250,7 @@ fn command() -> clap::Command {
 mod tests {
     use super::*;
     use std::time::Duration;
+    use wsmesh::config::{HistoryLimits, Limits, MeshConfig};
 
     fn cli(line: &str) -> Result<Cli, clap::Error> {
         let words = std::iter::once("wsmesh").chain(line.split_whitespace());
@@ -385,7 +309,9 @@ mod tests {
              --echo --slow-peer drop-oldest --max-connections 11 --max-connections-per-address 12 \
              --max-handshakes 13 --handshake-timeout 14s --max-head 1KiB --max-message 64KiB \
              --outbox 1MB --ping-interval off --close-timeout 15s --shutdown-timeout 16s \
-             --retry-min 17ms --retry-max 18s",
+             --retry-min 17ms --retry-max 18s --broadcast-scope mesh --relay off --network n \
+             --advertise ws://a,ws://b --advertise ws://a --degree 6 --hops 7 --history 8s \
+             --history-messages 9 --history-bytes 10KiB --max-publish-rate 19",
         );
         let expected = Config {
             binds: ["a:1", "b:2", "[::1]:3"]
@@ -396,6 +322,22 @@ mod tests {
                 .to_vec(),
             interval: Some(Duration::from_secs(120)),
             message: "{seq}".parse().unwrap(),
+            broadcast_scope: BroadcastScope::Mesh,
+            relay: false,
+            mesh: MeshConfig {
+                network: "n".parse().unwrap(),
+                advertise: ["ws://a", "ws://b"]
+                    .map(|url| url.parse().unwrap())
+                    .to_vec(),
+                degree: 6,
+                hops_max: 7,
+                history: HistoryLimits {
+                    age_max: Some(Duration::from_secs(8)),
+                    messages_max: 9,
+                    bytes_max: 10 * 1024,
+                },
+                is_leaf: false,
+            },
             echo: true,
             slow_peer: SlowPeer::DropOldest,
             limits: Limits {
@@ -405,6 +347,7 @@ mod tests {
                 handshake_timeout: Duration::from_secs(14),
                 head_bytes_max: 1024,
                 message_bytes_max: 65536,
+                publish_rate_max: Some(19),
                 outbox_bytes_max: 1_000_000,
                 ping_interval: None,
                 close_timeout: Duration::from_secs(15),
@@ -414,6 +357,15 @@ mod tests {
             },
         };
         assert_eq!(config, expected);
+        assert!(self::config("-p ws://a --leaf").mesh.is_leaf);
+    }
+
+    #[test]
+    fn what_can_be_switched_off_is_off() {
+        let config = config("-b a:1 --history off --max-publish-rate off --relay off");
+        assert_eq!(config.mesh.history.age_max, None);
+        assert_eq!(config.limits.publish_rate_max, None);
+        assert!(!config.relay);
     }
 
     #[test]
@@ -470,6 +422,49 @@ mod tests {
             (
                 "-b a:1 --retry-min 2m",
                 ["--retry-min 2m", "--retry-max 1m"],
+            ),
+            (
+                "-b a:1 --network grün",
+                ["--network: `grün`", "ASCII, without spaces"],
+            ),
+            ("-b a:1 --advertise a:1", ["--advertise: `a:1`", "ws://a:1"]),
+            (
+                "-b a:1 --advertise ws://a,ws://b,ws://c,ws://d,ws://e",
+                ["--advertise has 5 URLs", "at most 4"],
+            ),
+            ("-p ws://a --advertise ws://b", ["--advertise", "--bind"]),
+            (
+                "-p ws://a -b a:1 --leaf --advertise ws://b",
+                ["--advertise", "--leaf"],
+            ),
+            ("-b a:1 --leaf", ["--leaf", "--peers"]),
+            ("-b a:1 --degree 65", ["--degree 65", "from 1 to 64"]),
+            ("-b a:1 --hops 0", ["--hops: `0`", "from 1 to 255"]),
+            ("-b a:1 --hops 256", ["--hops: `256`", "from 1 to 255"]),
+            ("-b a:1 --history 60", ["--history: `60`", "no unit"]),
+            (
+                "-b a:1 --history-messages 0",
+                ["--history-messages 0", "from 1 to 65536"],
+            ),
+            (
+                "-b a:1 --history-bytes 2GiB",
+                ["--history-bytes 2GiB", "from 1KiB to 1GiB"],
+            ),
+            (
+                "-b a:1 --relay maybe",
+                ["--relay: `maybe`", "true nor false"],
+            ),
+            (
+                "-b a:1 --broadcast-scope all",
+                ["--broadcast-scope: `all`", "peers or mesh"],
+            ),
+            (
+                "-b a:1 --broadcast-scope mesh --message {index}",
+                ["--message has {index}", "--broadcast-scope mesh"],
+            ),
+            (
+                "-b a:1 --max-publish-rate 5/s",
+                ["--max-publish-rate: `5/s`", "or write off"],
             ),
             ("-b a:1 --foo", ["--foo", "--help"]),
         ] {
@@ -536,7 +531,7 @@ mod tests {
             "Size(1024)",
             "Every(None)",
             "Trace",
-            "client",
+            "message: None",
         ] {
             assert!(got.contains(part), "{part}: {got}");
         }

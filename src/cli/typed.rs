@@ -35,6 +35,14 @@ pub(super) fn times() -> Typed<u8> {
     })
 }
 
+/// How often a message is passed on, which one byte of its head counts.
+pub(super) fn hops() -> Typed<u8> {
+    Typed(|text| {
+        let number = text.trim().parse().ok().filter(|number| *number > 0);
+        number.ok_or_else(|| format!("`{}` is not a number from 1 to 255", Printable(text)))
+    })
+}
+
 /// See [`typed`].
 pub(super) struct Typed<T>(fn(&str) -> Result<T, String>);
 

@@ -7,6 +7,7 @@ use std::hash::{Hash, Hasher};
 use std::net::Ipv6Addr;
 use std::str::FromStr;
 
+use super::{channel::is_in_target, limits::CHANNEL_BYTES_MAX};
 use crate::printable::Printable;
 
 /// The port of `ws://` URLs that name none.
@@ -277,6 +278,10 @@ enum Problem {
     UserInfo,
     #[error("contains a fragment (#…), which is never sent")]
     Fragment,
+    #[error(
+        "has a path of {0} bytes, and the path, which is the channel, has {CHANNEL_BYTES_MAX} at most"
+    )]
+    PathLong(usize),
     #[error("has the character `{0}` in its path or query, which must be percent-encoded")]
     Target(char),
 }
@@ -353,14 +358,17 @@ fn checked_host(host: &str) -> Result<String, Problem> {
 
 /// Path and query as they go into the request line.
 fn checked_target(target: &str) -> Result<String, Problem> {
-    let bad = |c: &char| !c.is_ascii_graphic() || "\"<>\\^`{|}".contains(*c);
-    if let Some(c) = target.chars().find(bad) {
+    if let Some(c) = target.chars().find(|c| !is_in_target(*c)) {
         return Err(Problem::Target(c));
     }
-    Ok(match target.starts_with('/') {
+    let target = match target.starts_with('/') {
         true => target.to_owned(),
         false => format!("/{target}"),
-    })
+    };
+    match target.find('?').unwrap_or(target.len()) {
+        ..=CHANNEL_BYTES_MAX => Ok(target),
+        path_bytes => Err(Problem::PathLong(path_bytes)),
+    }
 }
 
 /// Displays a host with the brackets that an IPv6 address needs before a port.
@@ -548,6 +556,14 @@ mod tests {
                 "{error}"
             );
         }
+    }
+
+    #[test]
+    fn a_path_is_no_longer_than_a_channel() {
+        let url = |bytes| format!("ws://a/{}?{}", "x".repeat(bytes - 1), "y".repeat(300));
+        assert!(peer(&url(CHANNEL_BYTES_MAX)).is_ok());
+        let error = peer(&url(CHANNEL_BYTES_MAX + 1)).unwrap_err();
+        assert!(error.contains("has a path of 256 bytes"), "{error}");
     }
 
     proptest! {

@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+use super::HistoryLimits;
+
 /// Connections that the kernel keeps complete but not yet accepted, per listening socket.
 /// Beyond it, connecting peers retry their SYN after a second. The kernel caps it at
 /// `net.core.somaxconn`.
@@ -123,8 +125,39 @@ pub const DEGREE_UNDIALABLE_MAX: usize = 32;
 /// The greatest degree that may be configured. Every neighbor costs a copy of every announcement.
 pub const DEGREE_CEILING: usize = 64;
 
+/// URLs that a node may advertise. Every neighbor hears all of them.
+pub const ADVERTISED_URLS_MAX: usize = 4;
+
+/// The greatest number of messages that a history may be configured to keep. Each is announced to every new
+/// neighbor.
+pub const HISTORY_MESSAGES_CEILING: usize = 1 << 16;
+
+/// The least bytes that a history may be configured to keep: a few small messages. Whoever wants none
+/// switches it off.
+pub const HISTORY_BYTES_FLOOR: usize = 1024;
+
+/// The most bytes that a history may be configured to keep.
+pub const HISTORY_BYTES_CEILING: usize = 1 << 30;
+
+/// The greatest rate of publications that may be configured, a second. Who wants more wants none.
+pub const PUBLISH_RATE_CEILING: usize = 1_000_000;
+
 /// Longest channel, in bytes: what one byte of a message's head can count.
+/// A peer that asks for a longer path hears 414.
 pub const CHANNEL_BYTES_MAX: usize = 255;
+
+/// What a message has at most before its payload on the way to a neighbor: type, flags, hops, origin,
+/// sequence number, and the channel with its length. Neighbors may send so many bytes more than
+/// [`Limits::message_bytes_max`].
+pub const MESH_HEAD_BYTES_MAX: usize = 1 + 1 + 1 + 16 + 4 + 1 + CHANNEL_BYTES_MAX;
+
+/// Dials under way at the same time beside those of the configured peers. A further one fails at once.
+/// Each takes two descriptors.
+pub const DIALS_MAX: usize = 16;
+
+/// Dials of a configured peer that leave our subprotocol out after it was only had without. More spares a
+/// strict server requests that it refuses, less finds out sooner that it has become a node.
+pub const UNOFFERED_DIALS: u32 = 4;
 
 const _: () = {
     let defaults = Limits::DEFAULT;
@@ -147,10 +180,19 @@ const _: () = {
             < defaults.handshake_timeout.as_millis()
     );
     assert!(DURATION_MIN.as_nanos() < DURATION_MAX.as_nanos());
+    let history = HistoryLimits::DEFAULT;
+    assert!(history.messages_max <= HISTORY_MESSAGES_CEILING);
+    assert!(history.bytes_max >= HISTORY_BYTES_FLOOR);
+    assert!(history.bytes_max <= HISTORY_BYTES_CEILING);
+    assert!(DEGREE_MAX_DEFAULT <= DEGREE_CEILING * DEGREE_SPREAD);
+    // Publications of one peer are some nanoseconds apart.
+    assert!(PUBLISH_RATE_CEILING <= 1_000_000_000);
     // A program may keep more messages than it logs.
     assert!(LOG_BUFFER_BYTES <= OUTPUT_BUFFER_BYTES);
+    // The least outbox has room for a small message on its way through the mesh.
+    assert!(2 * MESH_HEAD_BYTES_MAX <= OUTBOX_BYTES_FLOOR);
     // The product of two bounds does not overflow, not even where usize has 32 bits.
-    assert!(MESSAGE_BYTES_CEILING <= usize::MAX / 2);
+    assert!(MESSAGE_BYTES_CEILING <= usize::MAX / 2 - MESH_HEAD_BYTES_MAX);
     assert!(CONNECTIONS_CEILING <= usize::MAX / READMIT_PERCENT);
 };
 

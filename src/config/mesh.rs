@@ -4,8 +4,11 @@ use std::fmt::{self, Display};
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::PeerUrl;
-use super::limits::{DEGREE_MAX_DEFAULT, DEGREE_SPREAD};
+use super::limits::{
+    ADVERTISED_URLS_MAX, DEGREE_CEILING, DEGREE_MAX_DEFAULT, DEGREE_SPREAD, HISTORY_BYTES_CEILING,
+    HISTORY_BYTES_FLOOR, HISTORY_MESSAGES_CEILING,
+};
+use super::{ConfigError, PeerUrl, check_count, check_duration, check_size};
 use crate::printable::Printable;
 
 /// How a node takes part in the mesh.
@@ -31,6 +34,30 @@ impl MeshConfig {
     /// Neighbors that are taken in at most, beside those that cannot be dialed.
     pub fn degree_max(&self) -> usize {
         (self.degree * DEGREE_SPREAD).max(DEGREE_MAX_DEFAULT)
+    }
+
+    /// Checks each value against its bounds.
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        let (history, hops_max) = (&self.history, usize::from(self.hops_max));
+        if self.advertise.len() > ADVERTISED_URLS_MAX {
+            return Err(ConfigError::Advertised {
+                count: self.advertise.len(),
+            });
+        }
+        check_count("--degree", self.degree, DEGREE_CEILING)?;
+        check_count("--hops", hops_max, usize::from(u8::MAX))?;
+        check_duration("--history", history.age_max)?;
+        check_count(
+            "--history-messages",
+            history.messages_max,
+            HISTORY_MESSAGES_CEILING,
+        )?;
+        check_size(
+            "--history-bytes",
+            history.bytes_max,
+            HISTORY_BYTES_FLOOR,
+            HISTORY_BYTES_CEILING,
+        )
     }
 }
 
@@ -154,3 +181,44 @@ impl FromStr for BroadcastScope {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{}` is no scope; expected peers or mesh", Printable(.0))]
 pub struct BroadcastScopeError(String);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_networks() {
+        let longest = "x".repeat(NetworkName::BYTES_MAX);
+        for text in ["default", "a", "site-7/blue!", &longest] {
+            let name: NetworkName = text.parse().unwrap();
+            assert_eq!((name.as_str(), name.to_string().as_str()), (text, text));
+        }
+        for text in ["", "two words", "tab\t", "grün", &(longest + "x")] {
+            let error = text.parse::<NetworkName>().unwrap_err().to_string();
+            let shown = Printable(text).to_string();
+            let expected = format!("`{shown}` is no name of a network: 1 to 64 ");
+            assert!(error.starts_with(&expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn scopes_have_names() {
+        for scope in BroadcastScope::ALL {
+            assert_eq!(scope.to_string().parse(), Ok(scope));
+        }
+        let error = "all\n".parse::<BroadcastScope>().unwrap_err().to_string();
+        assert_eq!(error, r"`all\n` is no scope; expected peers or mesh");
+    }
+
+    #[test]
+    fn a_node_takes_more_neighbors_than_it_looks_for() {
+        let degree_max = |degree| {
+            let config = MeshConfig {
+                degree,
+                ..MeshConfig::default()
+            };
+            config.degree_max()
+        };
+        assert_eq!([1, 5, 8, 64].map(degree_max), [12, 12, 16, 128]);
+    }
+}

@@ -5,6 +5,8 @@
 //! name flags because those are the names that a person knows.
 
 mod address;
+mod channel;
+mod error;
 pub mod limits;
 mod mesh;
 mod template;
@@ -15,12 +17,17 @@ use std::str::FromStr;
 use std::time::Duration;
 
 pub use address::{AddressError, BindAddress, PeerUrl};
+pub use channel::ChannelError;
+pub(crate) use channel::check_channel;
+pub use error::ConfigError;
 pub use limits::Limits;
 pub use mesh::{
     BroadcastScope, BroadcastScopeError, HistoryLimits, MeshConfig, NetworkName, NetworkNameError,
 };
 pub use template::{Template, TemplateError, Values};
-pub use units::{Count, CountError, Every, EveryError, Size, SizeError, Time, TimeError};
+pub use units::{
+    Count, CountError, Every, EveryError, Size, SizeError, Time, TimeError, UpTo, UpToError,
+};
 
 /// Everything that a node is told before it starts.
 ///
@@ -89,14 +96,30 @@ impl Config {
             return Err(ConfigError::NothingToDo);
         }
         self.limits.check()?;
+        self.mesh.check()?;
+        self.check_place()?;
         check_duration("--interval", self.interval)?;
         self.check_message()
+    }
+
+    /// Whether others can find the node where it says that it is.
+    fn check_place(&self) -> Result<(), ConfigError> {
+        let is_advertised = !self.mesh.advertise.is_empty();
+        match () {
+            () if self.mesh.is_leaf && self.peers.is_empty() => Err(ConfigError::LeafAlone),
+            () if self.mesh.is_leaf && is_advertised => Err(ConfigError::LeafAdvertised),
+            () if self.binds.is_empty() && is_advertised => Err(ConfigError::AdvertisedUnbound),
+            () => Ok(()),
+        }
     }
 
     /// The longest text that the periodic broadcast can become must fit `--max-message`.
     fn check_message(&self) -> Result<(), ConfigError> {
         if self.interval.is_none() {
             return Ok(());
+        }
+        if self.broadcast_scope == BroadcastScope::Mesh && self.message.is_per_peer() {
+            return Err(ConfigError::PerPeerMessage);
         }
         // A port of 0 becomes another one; a node that does not listen has no address to show
         // that is longer than an IPv6 address with its port.
@@ -133,9 +156,10 @@ impl Limits {
             ),
             ("--max-handshakes", self.handshakes_max),
         ] {
-            if !(1..=limits::CONNECTIONS_CEILING).contains(&value) {
-                return Err(ConfigError::Count { flag, value });
-            }
+            check_count(flag, value, limits::CONNECTIONS_CEILING)?;
+        }
+        if let Some(rate) = self.publish_rate_max {
+            check_count("--max-publish-rate", rate, limits::PUBLISH_RATE_CEILING)?;
         }
         for (flag, value, least, most) in [
             (
@@ -157,14 +181,7 @@ impl Limits {
                 limits::OUTBOX_BYTES_CEILING,
             ),
         ] {
-            if !(least..=most).contains(&value) {
-                return Err(ConfigError::Size {
-                    flag,
-                    value: Size(value),
-                    least: Size(least),
-                    most: Size(most),
-                });
-            }
+            check_size(flag, value, least, most)?;
         }
         for (flag, value) in [
             ("--handshake-timeout", Some(self.handshake_timeout)),
@@ -192,6 +209,33 @@ impl Limits {
     }
 }
 
+/// A number of things of which there is at least one.
+fn check_count(flag: &'static str, value: usize, most: usize) -> Result<(), ConfigError> {
+    if (1..=most).contains(&value) {
+        Ok(())
+    } else {
+        Err(ConfigError::Count { flag, value, most })
+    }
+}
+
+fn check_size(
+    flag: &'static str,
+    value: usize,
+    least: usize,
+    most: usize,
+) -> Result<(), ConfigError> {
+    if (least..=most).contains(&value) {
+        Ok(())
+    } else {
+        Err(ConfigError::Size {
+            flag,
+            value: Size(value),
+            least: Size(least),
+            most: Size(most),
+        })
+    }
+}
+
 fn check_duration(flag: &'static str, value: Option<Duration>) -> Result<(), ConfigError> {
     match value {
         Some(value) if !(limits::DURATION_MIN..=limits::DURATION_MAX).contains(&value) => {
@@ -202,83 +246,6 @@ fn check_duration(flag: &'static str, value: Option<Duration>) -> Result<(), Con
         }
         _ => Ok(()),
     }
-}
-
-/// Why a [`Config`] cannot work. Names the flags and what was given.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum ConfigError {
-    /// Neither an address to listen on nor a peer to dial.
-    #[error(
-        "nothing to do: give an address to listen on (--bind localhost:8080) or peers to dial \
-         (--peers ws://localhost:8080), or both"
-    )]
-    NothingToDo,
-    /// A number of connections out of bounds.
-    #[error(
-        "{flag} {value} is out of bounds: from 1 to {}",
-        limits::CONNECTIONS_CEILING
-    )]
-    Count {
-        /// The flag.
-        flag: &'static str,
-        /// What was given.
-        value: usize,
-    },
-    /// A size out of bounds.
-    #[error("{flag} {value} is out of bounds: from {least} to {most}")]
-    Size {
-        /// The flag.
-        flag: &'static str,
-        /// What was given.
-        value: Size,
-        /// The least size allowed.
-        least: Size,
-        /// The greatest size allowed.
-        most: Size,
-    },
-    /// A time out of bounds.
-    #[error(
-        "{flag} {value} is out of bounds: from {} to {}",
-        Time(limits::DURATION_MIN),
-        Time(limits::DURATION_MAX)
-    )]
-    Duration {
-        /// The flag.
-        flag: &'static str,
-        /// What was given.
-        value: Time,
-    },
-    /// The backoff would start above its end.
-    #[error("--retry-min {min} is longer than --retry-max {max}")]
-    Retry {
-        /// What was given for the start.
-        min: Time,
-        /// What was given for the end.
-        max: Time,
-    },
-    /// An outbox that cannot hold a message and the one that overflows it.
-    #[error(
-        "--outbox {outbox} is too small for --max-message {message}: it must hold two messages \
-         of that size, so raise --outbox or lower --max-message"
-    )]
-    Outbox {
-        /// What was given for the outbox.
-        outbox: Size,
-        /// What was given for the message.
-        message: Size,
-    },
-    /// A periodic broadcast that no peer with our own limit would accept.
-    #[error(
-        "--message can become {rendered} long with its placeholders filled in, more than \
-         --max-message {max}"
-    )]
-    MessageTooLong {
-        /// Bytes of the longest rendering.
-        rendered: Size,
-        /// What was given for the limit.
-        max: Size,
-    },
 }
 
 /// What happens to a peer whose outbox is full.
@@ -396,6 +363,30 @@ mod tests {
                 error(|c| c.limits.shutdown_timeout = Duration::ZERO),
                 "--shutdown-timeout 0s is out of bounds",
             ),
+            (
+                error(|c| c.limits.publish_rate_max = Some(0)),
+                "--max-publish-rate 0 is out of bounds: from 1 to 1000000",
+            ),
+            (
+                error(|c| c.mesh.degree = 0),
+                "--degree 0 is out of bounds: from 1 to 64",
+            ),
+            (
+                error(|c| c.mesh.hops_max = 0),
+                "--hops 0 is out of bounds: from 1 to 255",
+            ),
+            (
+                error(|c| c.mesh.history.age_max = Some(Duration::ZERO)),
+                "--history 0s is out of bounds",
+            ),
+            (
+                error(|c| c.mesh.history.messages_max = 65_537),
+                "--history-messages 65537 is out of bounds: from 1 to 65536",
+            ),
+            (
+                error(|c| c.mesh.history.bytes_max = 1023),
+                "--history-bytes 1023B is out of bounds: from 1KiB to 1GiB",
+            ),
         ] {
             assert!(error.starts_with(expected), "{error}");
         }
@@ -412,6 +403,46 @@ mod tests {
             error(|c| c.limits.retry_min = Duration::from_secs(61)),
             "--retry-min 1m 1s is longer than --retry-max 1m"
         );
+    }
+
+    #[test]
+    fn a_node_says_only_where_it_can_be_found() {
+        let url = || "ws://node.example/".parse().unwrap();
+        let error_of = |c: Config| c.check().unwrap_err().to_string();
+        let dialing = || Config {
+            peers: vec![url()],
+            ..Config::default()
+        };
+        let mut config = valid();
+        config.mesh.advertise = vec![url(); 4];
+        assert_eq!(config.check(), Ok(()));
+        config.mesh.advertise.push(url());
+        assert!(error_of(config).starts_with("--advertise has 5 URLs, at most 4 are told"));
+
+        let mut config = dialing();
+        config.mesh.advertise = vec![url()];
+        assert!(error_of(config).starts_with("--advertise without --bind: "));
+
+        assert!(error(|c| c.mesh.is_leaf = true).starts_with("--leaf without --peers: "));
+        let mut config = dialing();
+        config.mesh.is_leaf = true;
+        assert_eq!(config.check(), Ok(()));
+        config.binds = valid().binds;
+        config.mesh.advertise = vec![url()];
+        assert!(error_of(config).starts_with("--advertise with --leaf: "));
+    }
+
+    #[test]
+    fn what_goes_through_the_mesh_is_the_same_for_all() {
+        let error = error(|c| c.broadcast_scope = BroadcastScope::Mesh);
+        assert!(error.starts_with("--message has {index}, "), "{error}");
+        let mut config = valid();
+        config.broadcast_scope = BroadcastScope::Mesh;
+        config.interval = None;
+        assert_eq!(config.check(), Ok(()), "nothing is broadcast");
+        config.interval = valid().interval;
+        config.message = "{seq} from {bind}".parse().unwrap();
+        assert_eq!(config.check(), Ok(()));
     }
 
     #[test]

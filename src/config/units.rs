@@ -132,6 +132,38 @@ impl Display for Count {
 #[error("`{}` is not a whole number, or too large", Printable(.0))]
 pub struct CountError(String);
 
+/// A [`Count`] or `off`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UpTo(pub Option<usize>);
+
+impl FromStr for UpTo {
+    type Err = UpToError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.trim() {
+            "off" => Ok(UpTo(None)),
+            _ => match text.parse() {
+                Ok(Count(count)) => Ok(UpTo(Some(count))),
+                Err(error) => Err(UpToError(error)),
+            },
+        }
+    }
+}
+
+impl Display for UpTo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(count) => Count(count).fmt(f),
+            None => f.pad("off"),
+        }
+    }
+}
+
+/// Why a text is not an [`UpTo`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}; or write off")]
+pub struct UpToError(CountError);
+
 /// A size in bytes as people write it: `512`, `512B`, `64KiB`, `1MB`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Size(pub usize);
@@ -260,6 +292,17 @@ mod tests {
     }
 
     #[test]
+    fn counts_may_be_switched_off() {
+        assert_eq!("off".parse(), Ok(UpTo(None)));
+        assert_eq!(" 50 ".parse(), Ok(UpTo(Some(50))));
+        let error = "50/s".parse::<UpTo>().unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "`50/s` is not a whole number, or too large; or write off"
+        );
+    }
+
+    #[test]
     fn sizes_as_people_write_them() {
         for (text, bytes) in [
             ("0", 0),
@@ -313,6 +356,8 @@ mod tests {
             (Time(Duration::from_secs(30)).to_string(), "30s"),
             (Every(None).to_string(), "off"),
             (Count(7).to_string(), "7"),
+            (UpTo(Some(7)).to_string(), "7"),
+            (UpTo(None).to_string(), "off"),
         ] {
             assert_eq!(shown, expected);
         }

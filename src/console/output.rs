@@ -18,8 +18,8 @@ const HEX_BYTES_MAX: usize = 32;
 ///
 /// `{who} {text}` for text, `{who} [binary, {length} bytes] {hex}` for bytes, of which the first
 /// 32 are shown. `who` is the URL of a peer that was dialed, or the address of one that was
-/// accepted, followed by its path unless that is `/`. What peers chose goes through
-/// [`Printable`].
+/// accepted, or the short id of the node at which a message was published; the latter two are followed by
+/// the path, which is the channel, unless that is `/`. What peers chose goes through [`Printable`].
 #[derive(Debug)]
 pub(crate) struct StdoutOutput {
     destination: Destination,
@@ -109,7 +109,8 @@ impl Output for StdoutOutput {
 
 fn write_line(line: &mut Vec<u8>, received: &Received<'_>) -> io::Result<()> {
     write!(line, "{}", received.from)?;
-    if matches!(received.from, PeerName::Accepted(_)) && received.path != "/" {
+    let is_in_url = matches!(received.from, PeerName::Dialed(_));
+    if !is_in_url && received.path != "/" {
         write!(line, "{}", Excerpt(received.path))?;
     }
     match received.message {
@@ -133,9 +134,10 @@ mod tests {
 
     fn line(from: &str, path: &str, message: Message) -> String {
         let url;
-        let from = match from.parse() {
-            Ok(address) => PeerName::Accepted(address),
-            Err(_) => {
+        let from = match (from.parse(), from.parse()) {
+            (Ok(address), _) => PeerName::Accepted(address),
+            (_, Ok(id)) => PeerName::Origin(id),
+            _ => {
                 url = from.parse().unwrap();
                 PeerName::Dialed(&url)
             }
@@ -167,6 +169,12 @@ mod tests {
         assert_eq!(
             line("ws://host/sensors", "/sensors", Message::text("hi")),
             "ws://host/sensors hi\n"
+        );
+        let id = "0123456789abcdef0123456789abcdef";
+        assert_eq!(line(id, "/", Message::text("hi")), "01234567 hi\n");
+        assert_eq!(
+            line(id, "/\u{7}", Message::text("hi")),
+            "01234567/\\u{7} hi\n"
         );
     }
 

@@ -14,6 +14,7 @@ use super::{
     Delivery, Mesh, Output, PeerKey, Reach,
     codec::{self, Frame, IDS_PER_FRAME_MAX, MessageId, Publication},
     control::Role,
+    seen::Taken,
 };
 use crate::{message::Message, node_id::NodeId};
 
@@ -101,7 +102,8 @@ impl Mesh {
             if let Some(member) = self.neighbors.member_mut(from) {
                 member.to_announce.retain(|announced| *announced != id);
             }
-            if !self.seen.insert(id, now) {
+            let taken = self.seen.insert(id, now);
+            if taken == Taken::Known {
                 self.standing.duplicates += 1;
                 return;
             }
@@ -109,6 +111,9 @@ impl Mesh {
             self.standing.received += 1;
             if hops < self.config.hops_max {
                 self.pass_on(id, codec::passed_on(frame), Some(from), now);
+            }
+            if taken == Taken::Old {
+                return;
             }
         }
         let reach = if is_direct {
@@ -128,11 +133,11 @@ impl Mesh {
     /// Sends a message to those who want it at once, and notes it for the others.
     fn pass_on(&mut self, id: MessageId, frame: Bytes, from: Option<PeerKey>, now: Instant) {
         let is_relayed = from.is_none() || !self.config.is_leaf;
+        let payload_bytes = codec::payload_len(&frame);
         if is_relayed {
-            self.history.push(id, frame.clone(), now);
+            self.history.push(id, frame.clone(), payload_bytes, now);
         }
         let is_kept = self.history.frame(id).is_some();
-        let payload_bytes = codec::payload_len(&frame);
         let (parent, is_lost) = (self.tree.parent(), self.tree.is_lost());
         let mut at_once = Vec::new();
         let mut has_more_to_announce = false;

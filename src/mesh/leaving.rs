@@ -193,8 +193,8 @@ impl Mesh {
             self.tell(News::Alone);
             self.wake_resting(|_| true);
         }
-        self.tell_eagerness();
-        self.wake_upkeep(now);
+        self.tell_eagerness(now);
+        self.on_change(now);
     }
 
     fn rest(&mut self, url: &PeerUrl, rest: Rest) {

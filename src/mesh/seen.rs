@@ -34,18 +34,23 @@ struct Window {
     bits: Vec<u64>,
     /// What is missing below is no gap: it was published before this node knew the origin.
     counted_from: u32,
+    /// What comes below is for others only: it was published before this node began.
+    heard_from: u32,
     /// Since when something up to there has been missing.
     hole: Option<(Instant, u32)>,
     heard_at: Instant,
 }
 
 impl Window {
-    fn new(floor: u32, counted_from: u32, now: Instant) -> Self {
+    /// `first` is the first message that must not be missed.
+    fn new(first: u32, heard_from: u32, now: Instant) -> Self {
+        let floor = first.saturating_sub(1).saturating_sub(LOOK_BACK);
         Self {
             floor,
             highest: floor,
             bits: Vec::new(),
-            counted_from,
+            counted_from: first,
+            heard_from,
             hole: None,
             heard_at: now,
         }
@@ -58,6 +63,14 @@ impl Window {
     fn is_set(&self, offset: u32) -> bool {
         let word = self.bits.get((offset / 64) as usize);
         word.is_some_and(|word| word & (1 << (offset % 64)) != 0)
+    }
+
+    /// The highest that is there.
+    fn highest_there(&self) -> u32 {
+        let Some(last) = self.bits.last() else {
+            return self.floor;
+        };
+        self.floor + self.bits.len() as u32 * 64 - last.leading_zeros()
     }
 
     /// Returns how many had to be given up for it.
@@ -132,6 +145,16 @@ impl Window {
     }
 }
 
+/// What a message is to this node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Taken {
+    New,
+    /// New, but published before this node began: for others only.
+    Old,
+    /// It was there already, or it is too old to tell.
+    Known,
+}
+
 #[derive(Debug)]
 pub(super) struct Seen {
     young: BTreeMap<NodeId, Window>,
@@ -168,28 +191,28 @@ impl Seen {
         window.is_some_and(|window| window.contains(id.sequence))
     }
 
-    /// Takes a message in. Returns false if it was there already, or is too old to tell.
-    pub(super) fn insert(&mut self, id: MessageId, now: Instant) -> bool {
-        let first = id.sequence;
-        let window = self.window(id.origin, now, || {
-            let floor = first.saturating_sub(1).saturating_sub(LOOK_BACK);
-            Window::new(floor, first, now)
-        });
+    /// Takes a message in.
+    pub(super) fn insert(&mut self, id: MessageId, now: Instant) -> Taken {
+        let window = self.window(id.origin, now, || Window::new(id.sequence, 0, now));
         if window.contains(id.sequence) {
-            return false;
+            return Taken::Known;
         }
+        let taken = if id.sequence < window.heard_from {
+            Taken::Old
+        } else {
+            Taken::New
+        };
         let given_up = window.insert(id.sequence, now);
         window.heard_at = now;
         let has_hole = window.hole.is_some();
         self.note(id.origin, has_hole, given_up, now);
-        true
+        taken
     }
 
     /// Begins with what comes after this message of the origin.
     pub(super) fn begin(&mut self, id: MessageId, now: Instant) {
-        self.window(id.origin, now, || {
-            Window::new(id.sequence, id.sequence, now)
-        });
+        let first = id.sequence.saturating_add(1);
+        self.window(id.origin, now, || Window::new(first, first, now));
     }
 
     /// A neighbor has all up to this message. Evidence of what is missing here, and nothing more: it may lie.
@@ -208,8 +231,8 @@ impl Seen {
         self.note(id.origin, has_hole, 0, now);
     }
 
-    /// By origin, up to where everything is there: of those heard of last.
-    pub(super) fn have(&self) -> BTreeMap<String, u32> {
+    /// By origin, up to where everything is there, and up to where something is: of those heard of last.
+    pub(super) fn have(&self) -> BTreeMap<String, (u32, u32)> {
         let mut windows: Vec<_> = self.young.iter().chain(&self.old).collect();
         if windows.len() > HAVE_MAX {
             windows.select_nth_unstable_by_key(HAVE_MAX, |(id, window)| {
@@ -218,7 +241,7 @@ impl Seen {
             windows.truncate(HAVE_MAX);
         }
         let have = windows.into_iter();
-        have.map(|(id, window)| (id.to_string(), window.floor))
+        have.map(|(id, window)| (id.to_string(), (window.floor, window.highest_there())))
             .collect()
     }
 
@@ -339,9 +362,8 @@ mod tests {
 
         fn insert(&mut self, sequences: impl IntoIterator<Item = u32>) -> Vec<bool> {
             let sequences = sequences.into_iter();
-            sequences
-                .map(|sequence| self.seen.insert(id(sequence), self.now))
-                .collect()
+            let taken = sequences.map(|sequence| self.seen.insert(id(sequence), self.now));
+            taken.map(|taken| taken == Taken::New).collect()
         }
 
         fn gap(&mut self) -> u32 {
@@ -360,7 +382,10 @@ mod tests {
             test.insert([1, 2, 2, 5, 5, 3, 4, 3, 6]),
             [true, true, false, true, false, true, true, false, true]
         );
-        assert_eq!(test.seen.have(), BTreeMap::from([(ORIGIN.to_string(), 6)]));
+        assert_eq!(
+            test.seen.have(),
+            BTreeMap::from([(ORIGIN.to_string(), (6, 6))])
+        );
         assert_eq!(test.seen.next_deadline(), None, "nothing is missing");
     }
 
@@ -407,6 +432,16 @@ mod tests {
     }
 
     #[test]
+    fn what_was_before_this_node_began_is_for_others() {
+        let mut test = Test::new();
+        test.seen.begin(id(9), test.now);
+        let taken = [7, 7, 10, 9].map(|sequence| test.seen.insert(id(sequence), test.now));
+        assert_eq!(taken, [Taken::Old, Taken::Known, Taken::New, Taken::Old]);
+        test.now += PATIENCE;
+        assert_eq!(test.gap(), 0);
+    }
+
+    #[test]
     fn a_jump_beyond_the_window_is_a_gap_at_once() {
         let mut test = Test::new();
         test.insert([1]);
@@ -420,6 +455,9 @@ mod tests {
         test.insert([1]);
         test.seen.learn(id(u32::MAX), test.now);
         assert_eq!(test.insert([2, 3]), [true, true]);
+        test.insert([9]);
+        let have = BTreeMap::from([(ORIGIN.to_string(), (3, 9))]);
+        assert_eq!(test.seen.have(), have);
         test.seen.begin(id(7), test.now);
         assert_eq!(
             test.insert([4]),

@@ -14,6 +14,10 @@ pub(super) struct Agenda {
 }
 
 impl Agenda {
+    pub(super) fn is_empty(&self) -> bool {
+        self.to_read.is_empty() && self.to_flush.is_empty() && self.ended.is_empty()
+    }
+
     /// Notes what a connection wants after something happened to it.
     pub(super) fn note(&mut self, connection: &mut Connection, was_ended: bool, limits: &Limits) {
         if connection.is_ended() {

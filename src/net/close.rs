@@ -26,10 +26,14 @@ pub(crate) enum CloseReason {
     TooBig(usize),
     /// The peer does not read fast enough, so many bytes wait for it: 1013.
     Slow(usize),
+    /// The node wants it, with this code and in these words.
+    ByNode(u16, String),
     /// The peer went away without a Close.
     Vanished,
     /// The other side is this very node.
     Itself,
+    /// What we dialed may not know our subprotocol.
+    Declined(String),
     /// It was no upgrade, and was answered otherwise.
     Answered(String),
     /// The connection failed.
@@ -46,13 +50,18 @@ impl CloseReason {
             Self::Silent(_) => CloseCode::Policy,
             Self::TooBig(_) => CloseCode::Size,
             Self::Slow(_) => CloseCode::Again,
+            Self::ByNode(code, _) => (*code).into(),
             Self::ByPeer(..)
             | Self::Vanished
             | Self::Itself
+            | Self::Declined(_)
             | Self::Answered(_)
             | Self::Failed(_) => return None,
         };
-        let mut reason = self.to_string();
+        let mut reason = match self {
+            Self::ByNode(_, reason) => reason.clone(),
+            reason => reason.to_string(),
+        };
         while reason.len() > REASON_BYTES_MAX {
             reason.pop();
         }
@@ -76,10 +85,17 @@ impl fmt::Display for CloseReason {
             Self::Silent(time) => write!(f, "nothing received for {time:.1?}"),
             Self::TooBig(max) => write!(f, "message is larger than {max} bytes"),
             Self::Slow(pending) => write!(f, "reads too slowly: {pending} bytes waiting"),
+            Self::ByNode(code, reason) => {
+                write!(
+                    f,
+                    "closed by this node with code {code} ({})",
+                    Printable(reason)
+                )
+            }
             Self::Vanished => write!(f, "connection ended without a Close"),
             Self::Itself => write!(f, "leads to this node itself"),
             Self::Answered(answer) => write!(f, "answered {answer}"),
-            Self::Failed(error) => write!(f, "connection failed: {error}"),
+            Self::Declined(error) | Self::Failed(error) => write!(f, "connection failed: {error}"),
         }
     }
 }
@@ -87,6 +103,15 @@ impl fmt::Display for CloseReason {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_node_chooses_its_own_words() {
+        let reason = CloseReason::ByNode(1013, "this node is full".to_owned());
+        let frame = reason.frame().expect("has a code");
+        assert_eq!(frame, (CloseCode::Again, "this node is full".to_owned()));
+        let shown = "closed by this node with code 1013 (this node is full)";
+        assert_eq!(reason.to_string(), shown);
+    }
 
     #[test]
     fn a_long_reason_still_fits_a_close_frame() {

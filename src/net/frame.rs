@@ -7,6 +7,7 @@ use tungstenite::protocol::frame::{
     coding::{Data, OpCode},
 };
 
+use super::token::Token;
 use crate::message::Message;
 
 /// Longest frame header (RFC 6455 §5.2): two bytes, eight of length, four of masking key.
@@ -73,6 +74,28 @@ impl Outgoing {
     }
 }
 
+/// Messages for everyone but the peer that has sent them.
+#[derive(Debug)]
+pub(crate) struct Relayed {
+    pub(super) outgoing: Outgoing,
+    /// `None`: of somebody who is not connected here.
+    pub(super) from: Option<Token>,
+}
+
+impl Relayed {
+    /// Puts small messages of the same peer together that follow each other, as [`Outgoing::joined`] does.
+    pub(crate) fn joined(messages: Vec<(Message, Option<Token>)>, bytes_max: usize) -> Vec<Self> {
+        let same_sender = messages.chunk_by(|(_, one), (_, other)| one == other);
+        let joined = same_sender.flat_map(|chunk| {
+            let from = chunk[0].1;
+            let messages = chunk.iter().map(|(message, _)| message.clone()).collect();
+            let joined = Outgoing::joined(messages, bytes_max).into_iter();
+            joined.map(move |outgoing| Self { outgoing, from })
+        });
+        joined.collect()
+    }
+}
+
 fn encode_all(messages: &[Message], role: Role) -> Piece {
     let mut bytes = Vec::new();
     for message in messages {
@@ -112,6 +135,7 @@ fn encode(mut frame: Frame, role: Role, bytes: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::token::Generation;
 
     #[test]
     fn accepted_connections_share_one_frame() {
@@ -139,6 +163,22 @@ mod tests {
         assert_eq!((bytes[0], bytes[2]), (first, &b"\x81\x01e"[..]));
         assert_eq!(bytes[1].len(), 2 + large.len());
         assert_eq!(pieces.iter().map(|piece| piece.messages).sum::<u32>(), 5);
+    }
+
+    #[test]
+    fn messages_of_different_peers_stay_apart() {
+        let peer = |slot| Some(Token::new(slot, Generation::FIRST));
+        let from = [peer(1), peer(1), None, None, peer(2), peer(1)];
+        let messages = from.map(|from| (Message::text("x"), from)).to_vec();
+        let joined = Relayed::joined(messages, 1000);
+        let counts: Vec<_> = joined
+            .iter()
+            .map(|relayed| (relayed.from, relayed.outgoing.message_count()))
+            .collect();
+        assert_eq!(
+            counts,
+            [(peer(1), 2), (None, 2), (peer(2), 1), (peer(1), 1)]
+        );
     }
 
     #[test]

@@ -4,11 +4,13 @@
 //! is ready, the connection is noted and read once in its turn, and what it understood comes out as
 //! [`Event`]s. What is to be sent waits in outboxes, and is flushed peer by peer in a broadcast, for all
 //! else at the end of the turn.
-//! Nothing here knows what messages mean.
+//! Nothing here knows what messages mean. Of a peer it knows whether it negotiated our subprotocol
+//! ([`Kind`]), and of a plain one its channel.
 
 mod admission;
 mod agenda;
 mod backoff;
+mod channels;
 mod close;
 mod connection;
 mod dialer;
@@ -21,23 +23,50 @@ mod news;
 mod outbound;
 mod outbox;
 mod resolver;
+mod sending;
 mod session;
 mod socket;
 mod timer;
 mod token;
 mod transport;
+#[cfg(test)]
+mod trial;
 mod upgrade;
 
 use std::{fmt, net::SocketAddr, time::Duration};
 
 pub(crate) use self::{
     close::CloseReason,
-    frame::Outgoing,
+    dialer::DialFailure,
+    frame::{Outgoing, Relayed},
     network::Network,
     socket::listen,
     token::{Source, Token},
 };
-use crate::{config::PeerUrl, message::Message};
+use crate::{config::PeerUrl, message::Message, node_id::NodeId};
+
+/// What a peer is, by the subprotocol of its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Plain,
+    Neighbor,
+}
+
+/// Something that plain peers get in another form than neighbors.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PerKind<T> {
+    pub(crate) plain: T,
+    pub(crate) neighbor: T,
+}
+
+impl<T> PerKind<T> {
+    pub(crate) fn of(&mut self, kind: Kind) -> &mut T {
+        match kind {
+            Kind::Plain => &mut self.plain,
+            Kind::Neighbor => &mut self.neighbor,
+        }
+    }
+}
 
 /// What the node is told.
 #[derive(Debug)]
@@ -47,11 +76,18 @@ pub(crate) enum Event {
     Message(Token, Message),
     /// A peer that was connected is gone.
     Closed {
+        peer: Token,
+        kind: Kind,
         name: String,
         reason: CloseReason,
         /// It did not answer our Close in time.
         is_unanswered: bool,
         round_trip: Option<Duration>,
+    },
+    /// What was to be dialed could not be had. A configured peer is dialed again, unless it rests.
+    DialFailed {
+        url: PeerUrl,
+        failure: DialFailure,
     },
 }
 
@@ -62,6 +98,8 @@ pub enum PeerName<'a> {
     Dialed(&'a PeerUrl),
     /// It dialed us: where it comes from.
     Accepted(SocketAddr),
+    /// No peer of ours, but the node at which the message was published. Shown by its short id.
+    Origin(NodeId),
 }
 
 impl fmt::Display for PeerName<'_> {
@@ -69,6 +107,7 @@ impl fmt::Display for PeerName<'_> {
         match self {
             Self::Dialed(url) => url.fmt(f),
             Self::Accepted(address) => address.fmt(f),
+            Self::Origin(id) => f.write_str(&id.short()),
         }
     }
 }

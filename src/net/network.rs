@@ -1,5 +1,5 @@
 //! The connections of a node: who is read, who is flushed, who is gone. Whom to admit stands in
-//! `inbound`, whom to dial in `outbound`.
+//! `inbound`, whom to dial in `outbound`, what to send to whom in `sending`.
 
 use std::{collections::VecDeque, io, mem, net::SocketAddr, sync::Arc, time::Instant};
 
@@ -8,22 +8,21 @@ use rand::{SeedableRng, rngs::SmallRng};
 use slab::Slab;
 
 use super::{
-    CloseReason, Event, Outgoing, PeerName, Source, Token,
+    CloseReason, Event, Kind, PeerName, Source, Token,
     admission::Admission,
     agenda::Agenda,
+    channels::Channels,
     connection::{Connection, Notice, Portion, Side, Turn},
     dialer::Dialer,
     listener::Listeners,
     news::News,
-    outbox::Purpose,
     resolver::Resolver,
     timer::Deadlines,
     token::Generation,
 };
 use crate::{
-    config::{Config, Limits, SlowPeer, limits},
+    config::{Config, Limits, PeerUrl, SlowPeer, limits},
     counters::Counters,
-    message::Message,
     node_id::NodeId,
 };
 
@@ -38,7 +37,7 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    fn turn(&mut self, now: Instant) -> Turn<'_> {
+    pub(super) fn turn(&mut self, now: Instant) -> Turn<'_> {
         Turn {
             now,
             limits: &self.limits,
@@ -78,9 +77,11 @@ struct Unread {
 pub(crate) struct Network {
     registry: Registry,
     pub(super) shared: Shared,
-    connections: Slab<Connection>,
+    pub(super) connections: Slab<Connection>,
     generation: Generation,
-    agenda: Agenda,
+    /// The plain peers, open or closing, by slot.
+    pub(super) channels: Channels,
+    pub(super) agenda: Agenda,
     /// What is received goes through here, one connection after the other.
     buffer: Box<[u8]>,
     /// Where in it the node is to go on.
@@ -89,7 +90,7 @@ pub(crate) struct Network {
     reads_left: usize,
     budget: usize,
     /// What the node is still to be told.
-    events: VecDeque<Event>,
+    pub(super) events: VecDeque<Event>,
     pub(super) listeners: Listeners,
     pub(super) admission: Admission,
     pub(super) refusals: usize,
@@ -116,6 +117,7 @@ impl Network {
             registry,
             connections: Slab::new(),
             generation: Generation::FIRST,
+            channels: Channels::default(),
             agenda: Agenda::default(),
             buffer: vec![0; limits::READ_BUFFER_BYTES].into(),
             unread: None,
@@ -164,7 +166,7 @@ impl Network {
 
     /// Whether something is to be done without waiting.
     pub(crate) fn has_work(&self) -> bool {
-        !self.agenda.to_read.is_empty() || self.listeners.is_pending()
+        !self.agenda.is_empty() || self.listeners.is_pending()
     }
 
     pub(crate) fn next_deadline(&self, now: Instant) -> Option<Instant> {
@@ -178,17 +180,32 @@ impl Network {
 
     /// Name and path of a peer; `None` once it is gone.
     pub(crate) fn describe(&self, peer: Token) -> Option<(PeerName<'_>, &str)> {
-        let connection = self
-            .connections
-            .get(peer.slot())
-            .filter(|c| c.token() == peer)?;
-        Some((
-            name_of(connection, &self.dialer),
-            match connection.side() {
-                Side::Dialed(index) => self.dialer.url(index).path(),
-                Side::Accepted | Side::Refused => connection.path(),
-            },
-        ))
+        let connection = self.connection(peer)?;
+        let name = name_of(connection, &self.dialer);
+        Some((name, channel_of(connection, &self.dialer)))
+    }
+
+    /// What a peer is; `None` once it is gone.
+    pub(crate) fn kind(&self, peer: Token) -> Option<Kind> {
+        self.connection(peer).map(Connection::kind)
+    }
+
+    /// The address of a peer's end of the connection; `None` once it is gone.
+    pub(crate) fn remote(&self, peer: Token) -> Option<SocketAddr> {
+        self.connection(peer).map(Connection::remote)
+    }
+
+    /// The URL by which we dialed a peer; `None` if it dialed us, or is gone.
+    pub(crate) fn dialed_url(&self, peer: Token) -> Option<&PeerUrl> {
+        match self.connection(peer)?.side() {
+            Side::Dialed(dial) => self.dialer.url(dial),
+            Side::Accepted | Side::Refused => None,
+        }
+    }
+
+    fn connection(&self, token: Token) -> Option<&Connection> {
+        let connection = self.connections.get(token.slot());
+        connection.filter(|connection| connection.token() == token)
     }
 
     /// The poll says that a listening socket is ready.
@@ -285,64 +302,16 @@ impl Network {
                 None
             });
         }
-        self.dial(now);
+        self.start_dials(now);
     }
 
-    /// Queues a message for one peer, which has caused it.
-    pub(crate) fn answer(&mut self, peer: Token, message: Message, now: Instant) {
-        let mut outgoing = Outgoing::new(message);
+    /// Says to a peer why, and closes its connection; nothing is sent to it any more. What still comes from
+    /// it is taken.
+    pub(crate) fn close(&mut self, peer: Token, reason: CloseReason, now: Instant) {
         self.with(peer, now, |connection, _, turn| {
-            let sheds = connection.send(&mut outgoing, Purpose::Answer, turn);
-            sheds.map(Notice::Sheds)
+            connection.close(reason, turn);
+            None
         });
-    }
-
-    /// Queues messages, the same for all, for every connected peer. Returns how many peers there are.
-    pub(crate) fn send_to_all(&mut self, now: Instant, messages: &mut [Outgoing]) -> usize {
-        self.for_each_open(now, |_, connection, turn| {
-            let sheds = messages
-                .iter_mut()
-                .map(|message| connection.send(message, Purpose::Message, turn));
-            sheds.fold(None, Option::or)
-        })
-    }
-
-    /// Queues a message of its own for every connected peer: `message` gets the peer's index among
-    /// them, from 0. Returns how many peers there are.
-    pub(crate) fn send_to_each(
-        &mut self,
-        now: Instant,
-        mut message: impl FnMut(usize) -> Outgoing,
-    ) -> usize {
-        self.for_each_open(now, |index, connection, turn| {
-            connection.send(&mut message(index), Purpose::Message, turn)
-        })
-    }
-
-    /// `send` returns what [`Connection::send`] does.
-    fn for_each_open(
-        &mut self,
-        now: Instant,
-        mut send: impl FnMut(usize, &mut Connection, &mut Turn<'_>) -> Option<usize>,
-    ) -> usize {
-        let mut turn = self.shared.turn(now);
-        let mut count = 0;
-        for (_, connection) in &mut self.connections {
-            if !connection.is_open() {
-                continue;
-            }
-            if let Some(pending_bytes) = send(count, connection, &mut turn) {
-                warn_shedding(name_of(connection, &self.dialer), pending_bytes);
-            }
-            // At once rather than at the end of the turn: its memory is in the cache, and the places of
-            // a burst are given back before the next outbox takes its own.
-            if connection.wants_to_write() {
-                connection.flush(&mut turn);
-            }
-            self.agenda.note(connection, false, turn.limits);
-            count += 1;
-        }
-        count
     }
 
     /// Accepts and dials nobody any more, and closes every connection with 1001.
@@ -355,10 +324,7 @@ impl Network {
             .map(|(_, connection)| connection.token())
             .collect();
         for token in tokens {
-            self.with(token, now, |connection, _, turn| {
-                connection.close(CloseReason::Shutdown, turn);
-                None
-            });
+            self.close(token, CloseReason::Shutdown, now);
         }
     }
 
@@ -418,7 +384,7 @@ impl Network {
     }
 
     /// Lets something happen to a connection, if it is still there, and sees to what follows from it.
-    fn with(
+    pub(super) fn with(
         &mut self,
         token: Token,
         now: Instant,
@@ -446,6 +412,10 @@ impl Network {
                 if let Notice::Opened = notice {
                     self.shared.counters.opened += 1;
                     self.shared.counters.peers += 1;
+                    if connection.kind() == Kind::Plain {
+                        let channel = channel_of(connection, &self.dialer);
+                        connection.place = self.channels.join(channel, token.slot());
+                    }
                     self.events.push_back(Event::Opened(token));
                 }
                 if let Side::Dialed(peer) = side {
@@ -466,7 +436,10 @@ impl Network {
             .unwrap_or(CloseReason::Vanished);
         if connection.was_open() {
             self.count_closed(&reason);
+            self.leave_channel(&connection);
             self.events.push_back(Event::Closed {
+                peer: token,
+                kind: connection.kind(),
                 name: name_of(&connection, &self.dialer).to_string(),
                 reason,
                 is_unanswered: connection.is_unanswered(),
@@ -477,6 +450,18 @@ impl Network {
             Side::Accepted => self.on_accepted_gone(&connection),
             Side::Refused => self.refusals -= 1,
             Side::Dialed(peer) => self.on_dialed_gone(peer, &connection, now),
+        }
+    }
+
+    /// A connection that was open leaves the channel that it has joined.
+    fn leave_channel(&mut self, connection: &Connection) {
+        if connection.kind() != Kind::Plain {
+            return;
+        }
+        let channel = channel_of(connection, &self.dialer);
+        let successor = self.channels.leave(channel, connection.place);
+        if let Some(successor) = successor.and_then(|slot| self.connections.get_mut(slot)) {
+            successor.place = connection.place;
         }
     }
 
@@ -495,14 +480,24 @@ impl Network {
     }
 }
 
-fn name_of<'a>(connection: &Connection, dialer: &'a Dialer) -> PeerName<'a> {
+/// A dial that is forgotten already goes by its address.
+pub(super) fn name_of<'a>(connection: &Connection, dialer: &'a Dialer) -> PeerName<'a> {
+    let url = match connection.side() {
+        Side::Dialed(dial) => dialer.url(dial),
+        Side::Accepted | Side::Refused => None,
+    };
+    url.map_or(PeerName::Accepted(connection.remote()), PeerName::Dialed)
+}
+
+/// The channel of a plain peer, whoever dialed. While it is open, its dial is not forgotten.
+fn channel_of<'a>(connection: &'a Connection, dialer: &'a Dialer) -> &'a str {
     match connection.side() {
-        Side::Dialed(peer) => PeerName::Dialed(dialer.url(peer)),
-        Side::Accepted | Side::Refused => PeerName::Accepted(connection.remote()),
+        Side::Dialed(dial) => dialer.url(dial).map_or("/", PeerUrl::path),
+        Side::Accepted | Side::Refused => connection.path(),
     }
 }
 
-fn warn_shedding(peer: PeerName<'_>, pending_bytes: usize) {
+pub(super) fn warn_shedding(peer: PeerName<'_>, pending_bytes: usize) {
     log::warn!(
         "peer {peer} reads too slowly: {pending_bytes} bytes wait, messages to it are dropped"
     );

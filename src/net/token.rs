@@ -38,6 +38,18 @@ impl Token {
     pub(crate) fn slot(self) -> usize {
         self.slot as usize
     }
+
+    /// The token as a number, for those who need not know what it is made of.
+    pub(crate) fn to_bits(self) -> u64 {
+        u64::from(self.generation) << u32::BITS | u64::from(self.slot)
+    }
+
+    pub(crate) fn from_bits(bits: u64) -> Self {
+        Self {
+            slot: bits as u32,
+            generation: (bits >> u32::BITS) as u32,
+        }
+    }
 }
 
 /// Counts the connections of a node, wrapping; zero is kept for the fixed sources.
@@ -115,6 +127,17 @@ mod tests {
             Source::Connection(Token::new(SLOT_MASK, last)),
         ] {
             assert_eq!(Source::from(mio::Token::from(source)), source);
+        }
+    }
+
+    #[test]
+    fn a_token_survives_its_bits() {
+        let last = Generation(GENERATION_MAX as u32);
+        for token in [
+            Token::new(7, Generation::FIRST),
+            Token::new(SLOT_MASK, last),
+        ] {
+            assert_eq!(Token::from_bits(token.to_bits()), token);
         }
     }
 

@@ -4,11 +4,14 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
+use super::relay::{Relay, Turn};
 use crate::{
-    config::{Config, Template, Values},
+    config::{BroadcastScope, Config, Template, Values},
     message::Message,
-    net::{Network, Outgoing},
 };
+
+/// The channel of what is broadcast in the whole mesh.
+const CHANNEL: &str = "/";
 
 /// How a node is called that listens nowhere.
 const UNBOUND: &str = "unbound";
@@ -16,6 +19,7 @@ const UNBOUND: &str = "unbound";
 #[derive(Debug)]
 pub(super) struct Broadcast {
     schedule: Option<Schedule>,
+    scope: BroadcastScope,
     template: Template,
     /// The node's first address, as configured but with the port that was picked.
     name: String,
@@ -26,6 +30,7 @@ impl Broadcast {
     pub(super) fn new(config: &Config, name: Option<String>) -> Self {
         Self {
             schedule: config.interval.map(Schedule::new),
+            scope: config.broadcast_scope,
             template: config.message.clone(),
             name: name.unwrap_or_else(|| UNBOUND.to_owned()),
             sequence: 0,
@@ -43,8 +48,8 @@ impl Broadcast {
             .is_some_and(|schedule| schedule.is_due(now))
     }
 
-    /// Sends the message to all peers: rendered once if it is the same for all of them.
-    pub(super) fn send(&mut self, network: &mut Network, now: Instant) {
+    /// Sends the message: to all peers, rendered once if it is the same for all of them, or to the mesh.
+    pub(super) fn send(&mut self, relay: &mut Relay, turn: &mut Turn<'_>) {
         let time = format!("{:.0}", Timestamp::now());
         let Self {
             template,
@@ -59,15 +64,15 @@ impl Broadcast {
                 seq: *sequence,
                 time: &time,
             };
-            Outgoing::new(Message::text(template.render(&values)))
+            Message::text(template.render(&values))
         };
-        let peers = if template.is_per_peer() {
-            network.send_to_each(now, render)
-        } else {
-            network.send_to_all(now, &mut [render(0)])
-        };
-        network.counters().broadcasts += 1;
-        log::debug!("broadcast {} to {peers} peers", self.sequence);
+        match self.scope {
+            BroadcastScope::Mesh => relay.publish(CHANNEL, render(0), turn),
+            BroadcastScope::Peers if template.is_per_peer() => relay.broadcast_each(render, turn),
+            BroadcastScope::Peers => relay.broadcast(vec![render(0)], turn),
+        }
+        turn.network.counters().broadcasts += 1;
+        log::debug!("broadcast {}", self.sequence);
         self.sequence += 1;
     }
 }

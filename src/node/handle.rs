@@ -11,13 +11,9 @@ use std::{
 use mio::Waker;
 
 use crate::{
-    config::{
-        Limits,
-        limits::{BROADCAST_QUEUE_MAX, joined_bytes_max},
-    },
+    config::{ChannelError, Limits, check_channel, limits::BROADCAST_QUEUE_MAX},
     counters::Counters,
     message::Message,
-    net::Outgoing,
 };
 
 /// What the threads share with the loop.
@@ -28,14 +24,23 @@ pub(super) struct Mailbox {
     queue: Mutex<Queue>,
     message_bytes_max: usize,
     queue_bytes_max: usize,
-    joined_bytes_max: usize,
     counters: Mutex<Counters>,
 }
 
-/// Messages that wait for the loop.
+/// What other threads want to be sent, in their order.
+#[derive(Debug)]
+pub(super) enum Posted {
+    /// To the direct peers.
+    Broadcast(Vec<Message>),
+    /// In a channel of the whole mesh.
+    Publication(Box<str>, Message),
+}
+
+/// What waits for the loop.
 #[derive(Debug, Default)]
 struct Queue {
-    messages: Vec<Message>,
+    posted: Vec<Posted>,
+    messages: usize,
     bytes: usize,
 }
 
@@ -47,7 +52,6 @@ impl Mailbox {
             queue: Mutex::default(),
             message_bytes_max: limits.message_bytes_max,
             queue_bytes_max: limits.outbox_bytes_max,
-            joined_bytes_max: joined_bytes_max(limits.outbox_bytes_max),
             counters: Mutex::default(),
         }
     }
@@ -56,12 +60,11 @@ impl Mailbox {
         self.is_stopping.load(Ordering::Acquire)
     }
 
-    pub(super) fn take_messages(&self) -> Vec<Outgoing> {
-        let queue = mem::take(&mut *lock(&self.queue));
-        Outgoing::joined(queue.messages, self.joined_bytes_max)
+    pub(super) fn take(&self) -> Vec<Posted> {
+        mem::take(&mut *lock(&self.queue)).posted
     }
 
-    pub(super) fn publish(&self, counters: Counters) {
+    pub(super) fn report(&self, counters: Counters) {
         *lock(&self.counters) = counters;
     }
 }
@@ -103,6 +106,18 @@ pub enum BroadcastError {
     },
 }
 
+/// Why a message was not published.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PublishError {
+    /// There can be no such channel.
+    #[error(transparent)]
+    Channel(#[from] ChannelError),
+    /// The node does not take the message.
+    #[error(transparent)]
+    Refused(#[from] BroadcastError),
+}
+
 impl Handle {
     pub(super) fn new(mailbox: Arc<Mailbox>) -> Self {
         Self { mailbox }
@@ -119,7 +134,8 @@ impl Handle {
         *lock(&self.mailbox.counters)
     }
 
-    /// Sends messages to every peer connected by then, in this order and in one turn of the loop.
+    /// Sends messages to every peer connected by then, in this order and in one turn of the loop. They go no
+    /// further: a neighbor hands them to its output and not to its peers. [`Self::publish`] reaches all.
     ///
     /// # Errors
     /// A message is larger than [`Limits::message_bytes_max`], or more than [`BROADCAST_QUEUE_MAX`]
@@ -130,17 +146,40 @@ impl Handle {
     ) -> Result<(), BroadcastError> {
         // The caller's iterator may take its time, so it is not run under the lock.
         let messages: Vec<_> = messages.into_iter().take(BROADCAST_QUEUE_MAX + 1).collect();
+        self.check_sizes(&messages)?;
+        let bytes = messages.iter().map(Message::len).sum();
+        self.post(messages.len(), bytes, Posted::Broadcast(messages))
+    }
+
+    /// Publishes a message in a channel of the whole mesh, as a peer of this node would: every node hands it
+    /// to its peers of that channel and to its output, once. Here it goes to the peers alone.
+    ///
+    /// # Errors
+    /// The channel is no path, or has more than [`CHANNEL_BYTES_MAX`] bytes; the message is larger than
+    /// [`Limits::message_bytes_max`]; or as in [`Self::broadcast`] too much would wait.
+    ///
+    /// [`CHANNEL_BYTES_MAX`]: crate::config::limits::CHANNEL_BYTES_MAX
+    pub fn publish(&self, channel: &str, message: Message) -> Result<(), PublishError> {
+        check_channel(channel)?;
+        self.check_sizes(std::slice::from_ref(&message))?;
+        let bytes = channel.len() + message.len();
+        self.post(1, bytes, Posted::Publication(channel.into(), message))?;
+        Ok(())
+    }
+
+    fn check_sizes(&self, messages: &[Message]) -> Result<(), BroadcastError> {
         let bytes_max = self.mailbox.message_bytes_max;
-        if let Some(bytes) = messages
-            .iter()
-            .map(Message::len)
-            .find(|len| *len > bytes_max)
-        {
-            return Err(BroadcastError::TooBig { bytes, bytes_max });
+        let mut sizes = messages.iter().map(Message::len);
+        match sizes.find(|len| *len > bytes_max) {
+            Some(bytes) => Err(BroadcastError::TooBig { bytes, bytes_max }),
+            None => Ok(()),
         }
+    }
+
+    /// Puts something into the queue, if so many messages and bytes more may wait.
+    fn post(&self, messages: usize, bytes: usize, posted: Posted) -> Result<(), BroadcastError> {
         let mut queue = lock(&self.mailbox.queue);
-        let waiting = queue.messages.len() + messages.len();
-        let bytes = queue.bytes + messages.iter().map(Message::len).sum::<usize>();
+        let (waiting, bytes) = (queue.messages + messages, queue.bytes + bytes);
         let bytes_max = self.mailbox.queue_bytes_max;
         if waiting > BROADCAST_QUEUE_MAX || bytes > bytes_max {
             return Err(BroadcastError::Full {
@@ -149,8 +188,11 @@ impl Handle {
                 bytes_max,
             });
         }
-        queue.messages.extend(messages);
-        queue.bytes = bytes;
+        (queue.messages, queue.bytes) = (waiting, bytes);
+        match (queue.posted.last_mut(), posted) {
+            (Some(Posted::Broadcast(before)), Posted::Broadcast(more)) => before.extend(more),
+            (_, posted) => queue.posted.push(posted),
+        }
         drop(queue);
         self.wake();
         Ok(())

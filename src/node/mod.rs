@@ -9,6 +9,8 @@ mod error;
 mod handle;
 mod listen;
 mod output;
+mod publishers;
+mod relay;
 mod signals;
 
 use std::{
@@ -20,33 +22,36 @@ use std::{
 
 use mio::{Events, Interest, Poll, Waker, unix::SourceFd};
 
-use self::{broadcast::Broadcast, handle::Mailbox, signals::Signals};
+use self::{
+    broadcast::Broadcast,
+    handle::{Mailbox, Posted},
+    relay::{Relay, Turn},
+    signals::Signals,
+};
 pub use self::{
     error::{RunError, StartError},
-    handle::{BroadcastError, Handle},
+    handle::{BroadcastError, Handle, PublishError},
     output::{Output, Received},
 };
 use crate::{
     config::Config,
-    message::Message,
-    net::{CloseReason, Event, Network, Source, Token},
+    net::{Network, Source},
     node_id::NodeId,
-    printable::Excerpt,
 };
 
 /// Events taken from the poll at once; more wait for the next turn. Few enough that the connections are
 /// still in the cache when they are answered.
 const EVENTS_PER_TURN: usize = 256;
 
-/// A mesh node: listens, dials, broadcasts, and hands what it receives to an [`Output`].
+/// A mesh node: listens, dials, relays, broadcasts, and hands what it receives to an [`Output`].
 #[derive(Debug)]
 pub struct Node {
     poll: Poll,
     network: Network,
+    relay: Relay,
     mailbox: Arc<Mailbox>,
     signals: Option<Signals>,
     broadcast: Broadcast,
-    echo: bool,
     shutdown_timeout: Duration,
     state: State,
 }
@@ -75,13 +80,15 @@ impl Node {
         let id = NodeId::random();
         let mut network = Network::new(&config, id, refusals_max, registry, Arc::clone(&waker));
         let name = listen::open(&config, &mut network)?;
+        let ports = network.listening_addresses();
+        let ports = ports.iter().map(SocketAddr::port).collect();
         Ok(Self {
             poll,
             network,
+            relay: Relay::new(&config, id, ports, clock()),
             mailbox: Arc::new(Mailbox::new(waker, &config.limits)),
             signals: None,
             broadcast: Broadcast::new(&config, name),
-            echo: config.echo,
             shutdown_timeout: config.limits.shutdown_timeout,
             state: State::Running,
         })
@@ -124,7 +131,7 @@ impl Node {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => ready.clear(),
                 result => result.map_err(RunError)?,
             }
-            let now = Instant::now();
+            let now = clock();
             self.turn(&ready, now, output);
             if let State::Stopping { until } = self.state {
                 let left = self.network.len();
@@ -152,9 +159,9 @@ impl Node {
                 Source::Output => {}
             }
         }
-        // Broadcasts of other threads come after all that the poll knows of the sockets.
+        // What other threads say comes after all that the poll knows of the sockets.
         if is_woken {
-            self.on_wake(now);
+            self.on_wake(now, output);
         }
         self.network.accept(now);
         self.network.begin_reading();
@@ -162,11 +169,29 @@ impl Node {
             self.handle_events(now, output);
         }
         self.network.expire(now);
-        self.broadcast_if_due(now);
-        self.network.flush(now);
         self.handle_events(now, output);
+        if self.state == State::Running {
+            let mut turn = Turn {
+                network: &mut self.network,
+                output,
+                now,
+            };
+            self.relay.expire(&mut turn);
+            if self.broadcast.is_due(now) {
+                self.broadcast.send(&mut self.relay, &mut turn);
+            }
+        }
+        loop {
+            self.relay.send_gathered(&mut self.network, now);
+            self.network.flush(now);
+            // Those who were lost may be told to others. Each round has fewer who can be.
+            if !self.handle_events(now, output) {
+                break;
+            }
+        }
         output.flush();
-        self.mailbox.publish(*self.network.counters());
+        self.relay.count(self.network.counters());
+        self.mailbox.report(*self.network.counters());
     }
 
     /// How long the poll may sleep: until something is due, and for ever if nothing is.
@@ -174,69 +199,44 @@ impl Node {
         if self.network.has_work() {
             return Some(Duration::ZERO);
         }
-        let stop = match self.state {
-            State::Running => self.broadcast.next_deadline(),
-            State::Stopping { until } => Some(until),
+        let own = match self.state {
+            State::Running => [self.broadcast.next_deadline(), self.relay.next_deadline()],
+            State::Stopping { until } => [Some(until), None],
         };
-        let next = [self.network.next_deadline(now), stop]
-            .into_iter()
-            .flatten()
-            .min();
+        let deadlines = own.into_iter().chain([self.network.next_deadline(now)]);
+        let next = deadlines.flatten().min();
         next.map(|next| next.saturating_duration_since(now))
     }
 
-    fn handle_events(&mut self, now: Instant, output: &mut dyn Output) {
-        while let Some(event) = self.network.poll_event() {
-            match event {
-                Event::Opened(peer) => {
-                    if let Some((name, path)) = self.network.describe(peer) {
-                        log::info!("peer {name} connected{}", OnPath(path));
-                    }
-                }
-                Event::Message(peer, message) => self.on_message(peer, message, now, output),
-                Event::Closed {
-                    name,
-                    reason,
-                    is_unanswered,
-                    round_trip,
-                } => {
-                    let level = match reason {
-                        CloseReason::Slow(_) => log::Level::Warn,
-                        _ => log::Level::Info,
-                    };
-                    log::log!(
-                        level,
-                        "peer {name} closed: {reason}{}{}",
-                        if is_unanswered {
-                            ", and did not answer the Close"
-                        } else {
-                            ""
-                        },
-                        RoundTrip(round_trip)
-                    );
+    /// Returns whether there was something to handle.
+    fn handle_events(&mut self, now: Instant, output: &mut dyn Output) -> bool {
+        let mut turn = Turn {
+            network: &mut self.network,
+            output,
+            now,
+        };
+        let mut was_any = false;
+        while let Some(event) = turn.network.poll_event() {
+            self.relay.on_event(event, &mut turn);
+            was_any = true;
+        }
+        was_any
+    }
+
+    fn on_wake(&mut self, now: Instant, output: &mut dyn Output) {
+        self.network.on_resolved(now);
+        let mut turn = Turn {
+            network: &mut self.network,
+            output,
+            now,
+        };
+        for posted in self.mailbox.take() {
+            match posted {
+                Posted::Broadcast(messages) => self.relay.broadcast(messages, &mut turn),
+                Posted::Publication(channel, message) => {
+                    self.relay.publish(&channel, message, &mut turn);
                 }
             }
-        }
-    }
-
-    fn on_message(&mut self, peer: Token, message: Message, now: Instant, output: &mut dyn Output) {
-        if let Some((from, path)) = self.network.describe(peer) {
-            output.message(&Received {
-                from,
-                path,
-                message: &message,
-            });
-        }
-        if self.echo {
-            self.network.answer(peer, message, now);
-        }
-    }
-
-    fn on_wake(&mut self, now: Instant) {
-        self.network.on_resolved(now);
-        let mut messages = self.mailbox.take_messages();
-        if !messages.is_empty() {
-            self.network.send_to_all(now, &mut messages);
         }
         if self.mailbox.is_stopping() {
             self.stop(now);
@@ -263,12 +263,6 @@ impl Node {
         log::info!("stopping: connections to close: {}", self.network.len());
     }
 
-    fn broadcast_if_due(&mut self, now: Instant) {
-        if self.state == State::Running && self.broadcast.is_due(now) {
-            self.broadcast.send(&mut self.network, now);
-        }
-    }
-
     /// Asks the poll to tell when a blocked output takes more.
     fn watch_output(&mut self, output: &mut dyn Output) {
         let Some(descriptor) = output.descriptor() else {
@@ -287,26 +281,7 @@ impl Node {
     }
 }
 
-/// The path of a connection, where it is worth telling.
-struct OnPath<'a>(&'a str);
-
-impl std::fmt::Display for OnPath<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.0 {
-            "/" => Ok(()),
-            path => write!(f, " on {}", Excerpt(path)),
-        }
-    }
-}
-
-/// How long a peer took to answer its last ping, if it ever was pinged.
-struct RoundTrip(Option<Duration>);
-
-impl std::fmt::Display for RoundTrip {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.0 {
-            None => Ok(()),
-            Some(round_trip) => write!(f, " (last round trip {round_trip:.1?})"),
-        }
-    }
+/// Reads the clock: when a node is made, and then once a turn.
+fn clock() -> Instant {
+    Instant::now()
 }

@@ -4,12 +4,12 @@ use std::os::fd::RawFd;
 
 use crate::{Message, net::PeerName};
 
-/// A message as it came from a peer.
+/// A message that reached the node: from a peer of its own, or published at another node.
 #[derive(Debug, Clone, Copy)]
 pub struct Received<'a> {
-    /// Who sent it.
+    /// Who sent it: a direct peer, or the node at which it was published.
     pub from: PeerName<'a>,
-    /// The path of the connection, at least `/`.
+    /// The path of the connection or the channel of the publication, which is the same; at least `/`.
     pub path: &'a str,
     /// What was sent.
     pub message: &'a Message,

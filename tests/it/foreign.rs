@@ -95,7 +95,7 @@ fn text_and_binary_come_back(implementation: Implementation, dials: Dials) {
     pair.assert_no_failure();
 }
 
-fn without_echo_only_broadcasts_come(implementation: Implementation, dials: Dials) {
+fn without_echo_nobody_hears_itself(implementation: Implementation, dials: Dials) {
     let options = ["--interval", "300ms"];
     let Some(mut pair) = Pair::connected(implementation, dials, 2, &options) else {
         return;
@@ -113,7 +113,21 @@ fn without_echo_only_broadcasts_come(implementation: Implementation, dials: Dial
         let last = &heard[1..];
         assert_eq!(last[0], last[1], "{heard:?}");
     }
-    assert!(!pair.peer.events.contain("hello"), "echoed without --echo");
+    // What the one says the other hears, if they are in one channel, and nobody hears itself.
+    let heard = |index: usize, from: usize| {
+        let (start, end) = (format!("text {index} "), format!(" hello from {from}"));
+        let lines = pair.peer.events.all();
+        let heard = lines
+            .iter()
+            .filter(|l| l.starts_with(&start) && l.ends_with(&end));
+        heard.count()
+    };
+    let others = match pair.dials {
+        Dials::Foreign => 1,
+        Dials::Wsmesh => 0,
+    };
+    assert_eq!((heard(0, 1), heard(1, 0)), (others, others));
+    assert_eq!((heard(0, 0), heard(1, 1)), (0, 0), "echoed without --echo");
     pair.assert_no_failure();
 }
 
@@ -285,7 +299,7 @@ macro_rules! with_everyone {
 
 with_everyone! {
     text_and_binary_come_back
-    without_echo_only_broadcasts_come
+    without_echo_nobody_hears_itself
     pings_are_answered_both_ways
     close_codes_come_back
     a_close_without_a_code_comes_back

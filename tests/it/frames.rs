@@ -482,7 +482,7 @@ fn half_a_frame_and_silence_disturbs_nobody_and_ends_with_the_keep_alive() {
             peer
         })
         .collect();
-    let mut other = Raw::upgraded(node.address(), "/");
+    let mut other = Raw::upgraded(node.address(), "/other");
     other.send_frame(Frame::text("undisturbed"));
     assert_eq!(other.read_frame(), Frame::text("undisturbed"));
     for peer in &mut peers {

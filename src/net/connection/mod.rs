@@ -17,7 +17,9 @@ use mio::net::TcpStream;
 pub(crate) use self::receiving::Portion;
 
 use super::{
+    Kind,
     close::CloseReason,
+    dialer::DialId,
     frame::{self, Outgoing},
     keepalive::{Check, KeepAlive},
     outbox::{Purpose, Pushed},
@@ -25,7 +27,7 @@ use super::{
     timer::Deadlines,
     token::Token,
     transport::Transport,
-    upgrade::{Dialing, Refusal, Status},
+    upgrade::{Dialing, Expected, Refusal, Status},
 };
 use crate::{
     config::{Limits, SlowPeer, limits},
@@ -63,8 +65,7 @@ pub(crate) enum Side {
     Accepted,
     /// Accepted only to hear that there is no room.
     Refused,
-    /// Dialed for the peer with this index.
-    Dialed(usize),
+    Dialed(DialId),
 }
 
 #[derive(Debug)]
@@ -72,8 +73,8 @@ enum Phase {
     Connecting(Dialing),
     /// What was received of a request head.
     Request(Vec<u8>),
-    /// What was received of a response head, and the accept key that it must carry.
-    Response(Vec<u8>, String),
+    /// What was received of a response head, and what it is judged by.
+    Response(Vec<u8>, Expected),
     Open(Session),
     /// A Close was sent, or received and answered; the other half is awaited.
     Closing(Session),
@@ -94,6 +95,10 @@ pub(crate) struct Connection {
     deadline: Option<Instant>,
     keep_alive: KeepAlive,
     reason: Option<CloseReason>,
+    /// What the upgrade has made of it.
+    kind: Kind,
+    /// Its place in its channel, kept by the network.
+    pub(crate) place: u32,
     /// Whether the upgrade was ever done.
     was_open: bool,
     /// The peer did not answer our Close in time.
@@ -145,7 +150,7 @@ impl Connection {
 
     pub(crate) fn dialed(
         token: Token,
-        peer: usize,
+        dial: DialId,
         stream: TcpStream,
         remote: SocketAddr,
         dialing: Dialing,
@@ -155,7 +160,7 @@ impl Connection {
         let timeout = turn.limits.handshake_timeout;
         Self::new(
             token,
-            Side::Dialed(peer),
+            Side::Dialed(dial),
             stream,
             remote,
             phase,
@@ -183,6 +188,8 @@ impl Connection {
             deadline: None,
             keep_alive: KeepAlive::new(turn.now),
             reason: None,
+            kind: Kind::Plain,
+            place: 0,
             was_open: false,
             is_unanswered: false,
             is_shedding: false,
@@ -203,6 +210,11 @@ impl Connection {
 
     pub(crate) fn remote(&self) -> SocketAddr {
         self.remote
+    }
+
+    /// What the peer is, once the upgrade is done.
+    pub(crate) fn kind(&self) -> Kind {
+        self.kind
     }
 
     /// Path of the upgrade request, which is the channel.
@@ -321,7 +333,8 @@ impl Connection {
         let piece = outgoing.piece_for(session.role());
         let messages = u64::from(piece.messages);
         let bytes_max = turn.limits.outbox_bytes_max;
-        let is_final = turn.slow_peer == SlowPeer::Disconnect;
+        let policy = self.policy(turn);
+        let is_final = policy == SlowPeer::Disconnect;
         if !self.transport.outbox.fits(piece.bytes.len(), bytes_max)
             && (is_final || self.transport.is_writable())
         {
@@ -332,7 +345,7 @@ impl Connection {
         let pushed = self
             .transport
             .outbox
-            .push_messages(piece, purpose, bytes_max, turn.slow_peer);
+            .push_messages(piece, purpose, bytes_max, policy);
         let (is_queued, dropped) = match pushed {
             Pushed::Queued => (true, 0),
             Pushed::Displaced(dropped) => (true, dropped),
@@ -347,6 +360,15 @@ impl Connection {
         turn.counters.messages_dropped += dropped as u64;
         let begins_to_shed = dropped > 0 && !mem::replace(&mut self.is_shedding, true);
         begins_to_shed.then(|| self.pending_bytes())
+    }
+
+    /// What happens when the outbox overflows. A neighbor relies on hearing everything, or on hearing that
+    /// it does not: it asks another one then.
+    fn policy(&self, turn: &Turn<'_>) -> SlowPeer {
+        match self.kind {
+            Kind::Plain => turn.slow_peer,
+            Kind::Neighbor => SlowPeer::Disconnect,
+        }
     }
 
     /// Says why and starts to close; an upgrade under way is broken off.

@@ -8,12 +8,16 @@ use std::{
 use mio::net::TcpStream;
 
 use super::{Connection, Notice, Phase, Turn};
-use crate::net::{
-    close::CloseReason,
-    frame::Role,
-    session::{Session, Step},
-    transport::Receipt,
-    upgrade::{self, Request, Response},
+use crate::{
+    config::limits::MESH_HEAD_BYTES_MAX,
+    net::{
+        Kind,
+        close::CloseReason,
+        frame::Role,
+        session::{Session, Step},
+        transport::Receipt,
+        upgrade::{self, Request, Response},
+    },
 };
 
 /// What one read has brought: so many bytes of the buffer, and whether they are the last ones.
@@ -40,7 +44,7 @@ impl Connection {
         }
         if let Phase::Connecting(dialing) = mem::replace(&mut self.phase, Phase::Ended) {
             self.transport.outbox.push_control(dialing.request.into());
-            self.phase = Phase::Response(Vec::new(), dialing.accept);
+            self.phase = Phase::Response(Vec::new(), dialing.expected);
         }
         Some(Notice::Connected)
     }
@@ -75,8 +79,12 @@ impl Connection {
         match &mut self.phase {
             Phase::Open(_) | Phase::Closing(_) => self.work_frames(unread, is_end, turn),
             Phase::Request(_) | Phase::Response(..) if is_end => {
-                let reason = CloseReason::Failed("ended before the upgrade was done".to_owned());
-                self.reason.get_or_insert(reason);
+                let what = "ended before the upgrade was done".to_owned();
+                self.reason.get_or_insert(match self.phase {
+                    // There are servers that let go of who offers a subprotocol that they do not know.
+                    Phase::Response(..) => CloseReason::Declined(what),
+                    _ => CloseReason::Failed(what),
+                });
                 self.end(turn);
                 None
             }
@@ -114,13 +122,14 @@ impl Connection {
             Request::Upgrade {
                 head_len,
                 target,
+                kind,
                 response,
             } => {
                 self.transport.outbox.push_control(response.into());
                 if target != "/" {
                     self.target = Some(target.into());
                 }
-                self.open(Role::Server, turn);
+                self.open(Role::Server, kind, turn);
                 Some(head_len)
             }
         }
@@ -128,29 +137,35 @@ impl Connection {
 
     /// Judges a response head. Returns its length if it grants the upgrade.
     fn on_response(&mut self, bytes: &[u8], turn: &mut Turn<'_>) -> Option<usize> {
-        let Phase::Response(head, accept) = &mut self.phase else {
+        let Phase::Response(head, expected) = &mut self.phase else {
             return None;
         };
-        let reason =
-            match upgrade::judge_response(bytes, turn.limits.head_bytes_max, accept, turn.id) {
-                Response::Incomplete => {
-                    *head = bytes.to_vec();
-                    return None;
-                }
-                Response::Granted { head_len } => {
-                    self.open(Role::Client, turn);
-                    return Some(head_len);
-                }
-                Response::Itself => CloseReason::Itself,
-                Response::Refused(text) => CloseReason::Failed(text),
-            };
+        let head_bytes_max = turn.limits.head_bytes_max;
+        let reason = match upgrade::judge_response(bytes, head_bytes_max, expected, turn.id) {
+            Response::Incomplete => {
+                *head = bytes.to_vec();
+                return None;
+            }
+            Response::Granted { head_len, kind } => {
+                self.open(Role::Client, kind, turn);
+                return Some(head_len);
+            }
+            Response::Itself => CloseReason::Itself,
+            Response::Declined(text) => CloseReason::Declined(text),
+            Response::Refused(text) => CloseReason::Failed(text),
+        };
         self.reason = Some(reason);
         self.end(turn);
         None
     }
 
-    fn open(&mut self, role: Role, turn: &mut Turn<'_>) {
-        self.phase = Phase::Open(Session::new(role, turn.limits.message_bytes_max));
+    fn open(&mut self, role: Role, kind: Kind, turn: &mut Turn<'_>) {
+        let message_bytes_max = match kind {
+            Kind::Plain => turn.limits.message_bytes_max,
+            Kind::Neighbor => turn.limits.message_bytes_max + MESH_HEAD_BYTES_MAX,
+        };
+        self.kind = kind;
+        self.phase = Phase::Open(Session::new(role, message_bytes_max));
         self.was_open = true;
         let check_at = turn
             .limits

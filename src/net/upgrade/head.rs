@@ -4,6 +4,9 @@ use std::{borrow::Cow, mem};
 
 use httparse::Header;
 
+use super::NODE_HEADER;
+use crate::node_id::NodeId;
+
 /// Header fields of one head; more are refused.
 pub(super) const HEADERS_MAX: usize = 64;
 
@@ -48,11 +51,22 @@ impl<'a> Fields<'a> {
         values.next().filter(|_| values.next().is_none())
     }
 
-    /// Whether a comma-separated list, which may be spread over several fields, has the token.
+    /// Elements of a comma-separated list, which may be spread over several fields.
+    pub(super) fn list(&self, name: &str) -> impl Iterator<Item = &'a str> {
+        let parts = self.all(name).flat_map(|value| value.split(','));
+        parts.map(trim)
+    }
+
+    /// Whether such a list has the token, in upper or lower case.
     pub(super) fn has_token(&self, name: &str, token: &str) -> bool {
-        self.all(name)
-            .flat_map(|value| value.split(','))
-            .any(|part| trim(part).eq_ignore_ascii_case(token))
+        self.list(name)
+            .any(|element| element.eq_ignore_ascii_case(token))
+    }
+
+    /// Whether a field names a node.
+    pub(super) fn has_node(&self) -> bool {
+        self.only(NODE_HEADER)
+            .is_some_and(|id| id.parse::<NodeId>().is_ok())
     }
 }
 

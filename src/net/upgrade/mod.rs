@@ -13,8 +13,9 @@ pub(crate) use self::{
     head::gather,
     refusal::{Refusal, Status},
     request::{Request, judge_request},
-    response::{Dialing, Response, judge_response},
+    response::{Dialing, Expected, Offer, Response, judge_response},
 };
 
-/// Names the node that dials, so that a node recognizes itself behind any address.
+/// Names the node that dials, so that a node recognizes itself behind any address, and the node that is
+/// dialed, so that nodes are told from servers that select any subprotocol without speaking it.
 const NODE_HEADER: &str = "Wsmesh-Node";

@@ -1,6 +1,6 @@
 //! What an accepted connection asks for.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, fmt::Write as _};
 
 use tungstenite::handshake::derive_accept_key;
 
@@ -8,7 +8,9 @@ use super::{
     NODE_HEADER, Refusal, Status,
     head::{Fields, HEADERS_MAX},
 };
-use crate::node_id::NodeId;
+use crate::{
+    config::limits::CHANNEL_BYTES_MAX, net::Kind, node_id::NodeId, subprotocol::SUBPROTOCOL,
+};
 
 const VERSION_REFUSAL: Refusal = Refusal {
     status: Status::VersionNotSupported,
@@ -24,6 +26,7 @@ pub(crate) enum Request {
     Upgrade {
         head_len: usize,
         target: String,
+        kind: Kind,
         response: Vec<u8>,
     },
     /// Everything else: a page, or why it is refused.
@@ -58,20 +61,45 @@ pub(crate) fn judge_request(bytes: &[u8], head_bytes_max: usize, id: NodeId) -> 
     let verdict = judge_http(request.version, &fields)
         .and_then(|()| judge_upgrade(method, &target, &fields, id));
     match verdict {
-        Ok(accept) => Request::Upgrade {
-            head_len,
-            target: target.into_owned(),
-            response: format!(
-                "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-                 Sec-WebSocket-Accept: {accept}\r\n\r\n"
-            )
-            .into_bytes(),
-        },
+        Ok(accept) => {
+            let kind = kind_of(&fields);
+            Request::Upgrade {
+                head_len,
+                target: target.into_owned(),
+                kind,
+                response: grant(&accept, kind, &fields, id).into_bytes(),
+            }
+        }
         Err(refusal) => Request::Answer {
             answer: refusal,
             with_body: method != "HEAD",
         },
     }
+}
+
+/// A neighbor is who offers our subprotocol, perhaps among others; of these we speak none.
+fn kind_of(fields: &Fields<'_>) -> Kind {
+    let mut offered = fields.list("sec-websocket-protocol");
+    match offered.any(|subprotocol| subprotocol == SUBPROTOCOL) {
+        true => Kind::Neighbor,
+        false => Kind::Plain,
+    }
+}
+
+/// A node hears that we are one, even if it did not offer our subprotocol: it will the next time.
+fn grant(accept: &str, kind: Kind, fields: &Fields<'_>, id: NodeId) -> String {
+    let mut response = format!(
+        "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Accept: {accept}\r\n"
+    );
+    if kind == Kind::Neighbor {
+        let _ = write!(response, "Sec-WebSocket-Protocol: {SUBPROTOCOL}\r\n");
+    }
+    if kind == Kind::Neighbor || fields.has_node() {
+        let _ = write!(response, "{NODE_HEADER}: {id}\r\n");
+    }
+    response.push_str("\r\n");
+    response
 }
 
 fn refusal_of(error: httparse::Error) -> Refusal {
@@ -120,6 +148,12 @@ fn judge_upgrade(
     }
     if !target.starts_with('/') || target.contains('#') {
         return refuse(Status::BadRequest, "the request target is not a path");
+    }
+    if target.find('?').unwrap_or(target.len()) > CHANNEL_BYTES_MAX {
+        return refuse(
+            Status::UriTooLong,
+            "the path is too long: it is the channel, and that has 255 bytes at most",
+        );
     }
     if !is_upgrade || !fields.has_token("connection", "upgrade") {
         return refuse(
@@ -219,18 +253,83 @@ mod tests {
         let Request::Upgrade {
             head_len,
             target,
+            kind,
             response,
         } = judge(&(request.clone() + "rest"))
         else {
             panic!("not an upgrade");
         };
         assert_eq!(head_len, request.len());
-        assert_eq!(target, "/chat?room=1");
+        assert_eq!((target.as_str(), kind), ("/chat?room=1", Kind::Plain));
         let response = String::from_utf8(response).unwrap();
         assert!(
             response.contains(&format!("Sec-WebSocket-Accept: {ACCEPT}\r\n")),
             "{response}"
         );
+        assert!(!response.contains("Protocol:") && !response.contains(NODE_HEADER));
+    }
+
+    /// What we grant to a request with further header fields.
+    fn granted(fields: &str) -> (Kind, String) {
+        let request = upgrade("/").replacen("Upgrade:", &format!("{fields}Upgrade:"), 1);
+        match judge(&request) {
+            Request::Upgrade { kind, response, .. } => (kind, String::from_utf8(response).unwrap()),
+            other => panic!("{fields}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn who_offers_our_subprotocol_is_a_neighbor() {
+        for fields in [
+            "Sec-WebSocket-Protocol: wsmesh.v1\r\n",
+            "sec-websocket-protocol:\twsmesh.v1 \r\n",
+            "Sec-WebSocket-Protocol: mqtt, wsmesh.v1\r\n",
+            "Sec-WebSocket-Protocol: wsmesh.v2,,wsmesh.v1,mqtt\r\n",
+            "Sec-WebSocket-Protocol: mqtt\r\nSec-WebSocket-Protocol: a, wsmesh.v1\r\n",
+        ] {
+            let (kind, response) = granted(fields);
+            assert_eq!(kind, Kind::Neighbor, "{fields}");
+            let selected = response.matches("Sec-WebSocket-Protocol: wsmesh.v1\r\n");
+            assert_eq!(selected.count(), 1, "{response}");
+            assert!(response.contains(&format!("{NODE_HEADER}: {}\r\n", id())));
+        }
+    }
+
+    #[test]
+    fn who_offers_something_else_is_plain() {
+        for fields in [
+            "Sec-WebSocket-Protocol: mqtt\r\n",
+            "Sec-WebSocket-Protocol: WSMESH.V1\r\n",
+            "Sec-WebSocket-Protocol: wsmesh.v1.1, xwsmesh.v1, wsmesh.v1;q=1\r\n",
+            "Sec-WebSocket-Protocol: wsmesh v1\r\n",
+            "Sec-WebSocket-Protocol: \r\n",
+            "Sec-WebSocket-Protocol: \u{ff},wsmesh.v1\u{ff}\r\n",
+            "X-Protocol: wsmesh.v1\r\n",
+        ] {
+            let (kind, response) = granted(fields);
+            assert_eq!(kind, Kind::Plain, "{fields}");
+            assert!(!response.contains("Protocol:"), "{response}");
+            assert!(!response.contains(NODE_HEADER), "{response}");
+        }
+    }
+
+    #[test]
+    fn a_node_hears_that_we_are_one_whatever_it_offers() {
+        let (kind, response) = granted("Wsmesh-Node: 00000000000000000000000000000008\r\n");
+        assert_eq!(kind, Kind::Plain);
+        assert!(!response.contains("Protocol:"), "{response}");
+        assert!(response.contains(&format!("{NODE_HEADER}: {}\r\n", id())));
+    }
+
+    #[test]
+    fn a_path_is_no_longer_than_a_channel() {
+        let target = |bytes| format!("/{}?{}", "x".repeat(bytes - 1), "y".repeat(300));
+        assert_eq!(status(&upgrade(&target(CHANNEL_BYTES_MAX))), 101);
+        assert_eq!(status(&upgrade(&target(CHANNEL_BYTES_MAX + 1))), 414);
+        let Request::Answer { answer, .. } = judge(&upgrade(&target(CHANNEL_BYTES_MAX + 1))) else {
+            panic!("no answer");
+        };
+        assert!(answer.reason.contains(&CHANNEL_BYTES_MAX.to_string()));
     }
 
     #[test]

@@ -8,7 +8,9 @@ use super::{
     NODE_HEADER,
     head::{Fields, HEADERS_MAX},
 };
-use crate::{config::PeerUrl, node_id::NodeId, printable::Excerpt};
+use crate::{
+    config::PeerUrl, net::Kind, node_id::NodeId, printable::Excerpt, subprotocol::SUBPROTOCOL,
+};
 
 /// What the dialed side answered.
 #[derive(Debug, PartialEq, Eq)]
@@ -16,32 +18,57 @@ pub(crate) enum Response {
     /// More bytes are needed.
     Incomplete,
     /// The upgrade is granted; `head_len` bytes belong to it, what follows are frames.
-    Granted { head_len: usize },
+    Granted { head_len: usize, kind: Kind },
     /// The other side is this very node.
     Itself,
+    /// An answer that a strict server may give to a subprotocol that it does not know, in words for the log.
+    Declined(String),
     /// Anything else, in words for the log.
     Refused(String),
 }
 
-/// An upgrade request and the accept key that its answer must carry.
+/// Whether a dial offers our subprotocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Offer {
+    Subprotocol,
+    Nothing,
+}
+
+/// What the answer to an upgrade request is judged by.
+#[derive(Debug)]
+pub(crate) struct Expected {
+    /// The accept key that it must carry.
+    accept: String,
+    offer: Offer,
+}
+
+/// An upgrade request and the answer that it expects.
 #[derive(Debug)]
 pub(crate) struct Dialing {
     pub(crate) request: Vec<u8>,
-    pub(crate) accept: String,
+    pub(crate) expected: Expected,
 }
 
 impl Dialing {
-    pub(crate) fn new(url: &PeerUrl, id: NodeId) -> Self {
+    pub(crate) fn new(url: &PeerUrl, offer: Offer, id: NodeId) -> Self {
         let key = generate_key();
+        let offered = match offer {
+            Offer::Subprotocol => format!("Sec-WebSocket-Protocol: {SUBPROTOCOL}\r\n"),
+            Offer::Nothing => String::new(),
+        };
         let request = format!(
             "GET {} HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n{NODE_HEADER}: {id}\r\n\r\n",
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n{NODE_HEADER}: {id}\r\n\
+             {offered}\r\n",
             url.target(),
             url.host_header(),
         );
         Self {
             request: request.into_bytes(),
-            accept: derive_accept_key(key.as_bytes()),
+            expected: Expected {
+                accept: derive_accept_key(key.as_bytes()),
+                offer,
+            },
         }
     }
 }
@@ -50,7 +77,7 @@ impl Dialing {
 pub(crate) fn judge_response(
     bytes: &[u8],
     head_bytes_max: usize,
-    accept: &str,
+    expected: &Expected,
     id: NodeId,
 ) -> Response {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
@@ -74,22 +101,47 @@ pub(crate) fn judge_response(
         return Response::Refused("the answer is not HTTP/1.1".to_owned());
     }
     if code != 101 {
-        return Response::Refused(refusal_text(code, response.reason, &fields));
+        let text = refusal_text(code, response.reason, &fields);
+        return match code {
+            // It had no time, or no room: nothing that another request would change.
+            408 | 429 => Response::Refused(text),
+            400..=499 => Response::Declined(text),
+            _ => Response::Refused(text),
+        };
     }
     let fault = if !fields.has_token("upgrade", "websocket") {
         "the answer does not upgrade to websocket"
     } else if !fields.has_token("connection", "upgrade") {
         "the answer lacks Connection: Upgrade"
-    } else if fields.only("sec-websocket-accept") != Some(accept) {
+    } else if fields.only("sec-websocket-accept") != Some(&expected.accept) {
         "the answer has a wrong Sec-WebSocket-Accept"
     } else if fields.count("sec-websocket-extensions") > 0 {
         "the answer has an extension that was not asked for"
-    } else if fields.count("sec-websocket-protocol") > 0 {
-        "the answer has a subprotocol that was not asked for"
     } else {
-        return Response::Granted { head_len };
+        match granted_kind(&fields, expected.offer) {
+            Ok(kind) => return Response::Granted { head_len, kind },
+            Err(fault) => fault,
+        }
     };
     Response::Refused(fault.to_owned())
+}
+
+/// What the other side is, by what it has selected of our offer. There are servers that select whatever
+/// they are offered; a neighbor says that it is a node.
+fn granted_kind(fields: &Fields<'_>, offer: Offer) -> Result<Kind, &'static str> {
+    let selected = match fields.count("sec-websocket-protocol") {
+        0 => None,
+        _ => Some(fields.only("sec-websocket-protocol").unwrap_or_default()),
+    };
+    match (selected, offer) {
+        (Some(SUBPROTOCOL), Offer::Subprotocol) if fields.has_node() => Ok(Kind::Neighbor),
+        (Some(SUBPROTOCOL), Offer::Subprotocol) => Ok(Kind::Plain),
+        (Some(_), _) => Err("the answer has a subprotocol that was not asked for"),
+        (None, Offer::Nothing) if fields.has_node() => {
+            Err("it is a node, to be dialed with our subprotocol")
+        }
+        (None, _) => Ok(Kind::Plain),
+    }
 }
 
 /// What to tell a person about an answer that is no upgrade.
@@ -123,37 +175,140 @@ mod tests {
         NodeId(7)
     }
 
+    fn expected(offer: Offer) -> Expected {
+        let accept = ACCEPT.to_owned();
+        Expected { accept, offer }
+    }
+
+    /// The standard's example of a grant.
+    fn grant() -> String {
+        format!(
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Accept: {ACCEPT}\r\n\r\n"
+        )
+    }
+
+    /// What we make of it with further header fields.
+    fn judge_grant(fields: &str, offer: Offer) -> Result<Kind, String> {
+        let response = grant().replacen("Upgrade:", &format!("{fields}Upgrade:"), 1);
+        match judge_response(response.as_bytes(), HEAD_BYTES_MAX, &expected(offer), id()) {
+            Response::Granted { kind, .. } => Ok(kind),
+            Response::Refused(text) => Err(text),
+            other => panic!("{fields}: {other:?}"),
+        }
+    }
+
+    const NODE: &str = "Wsmesh-Node: 00000000000000000000000000000008\r\n";
+    const SELECTED: &str = "Sec-WebSocket-Protocol: wsmesh.v1\r\n";
+
+    #[test]
+    fn a_neighbor_selects_our_subprotocol_and_names_itself() {
+        let offer = Offer::Subprotocol;
+        let both = format!("{SELECTED}{NODE}");
+        assert_eq!(judge_grant(&both, offer), Ok(Kind::Neighbor));
+        assert_eq!(judge_grant("", offer), Ok(Kind::Plain));
+        assert_eq!(judge_grant(NODE, offer), Ok(Kind::Plain));
+        assert_eq!(judge_grant(SELECTED, offer), Ok(Kind::Plain), "an echo");
+        let bad_name = format!("{SELECTED}Wsmesh-Node: 8\r\n");
+        assert_eq!(judge_grant(&bad_name, offer), Ok(Kind::Plain));
+    }
+
+    #[test]
+    fn a_subprotocol_that_was_not_offered_is_refused() {
+        let twice = format!("{NODE}{SELECTED}{SELECTED}");
+        for (fields, offer) in [
+            ("Sec-WebSocket-Protocol: mqtt\r\n", Offer::Subprotocol),
+            ("Sec-WebSocket-Protocol: \r\n", Offer::Subprotocol),
+            ("Sec-WebSocket-Protocol: WSMESH.v1\r\n", Offer::Subprotocol),
+            (
+                "Sec-WebSocket-Protocol: mqtt, wsmesh.v1\r\n",
+                Offer::Subprotocol,
+            ),
+            (&twice, Offer::Subprotocol),
+            (SELECTED, Offer::Nothing),
+            ("Sec-WebSocket-Protocol: mqtt\r\n", Offer::Nothing),
+        ] {
+            let fault = judge_grant(fields, offer).expect_err(fields);
+            assert!(
+                fault.contains("a subprotocol that was not asked for"),
+                "{fault}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_node_that_was_dialed_without_the_offer_is_dialed_anew() {
+        let fault = judge_grant(NODE, Offer::Nothing).expect_err("a node");
+        assert!(fault.contains("it is a node"), "{fault}");
+        assert_eq!(judge_grant("", Offer::Nothing), Ok(Kind::Plain));
+    }
+
+    #[test]
+    fn a_refusal_may_be_for_the_subprotocol() {
+        for (code, is_declined) in [
+            (400, true),
+            (403, true),
+            (426, true),
+            (499, true),
+            (408, false),
+            (429, false),
+            (200, false),
+            (301, false),
+            (503, false),
+            (508, false),
+        ] {
+            let response = format!("HTTP/1.1 {code} X\r\n\r\n");
+            let expected = expected(Offer::Subprotocol);
+            let response = judge_response(response.as_bytes(), HEAD_BYTES_MAX, &expected, id());
+            let found = matches!(response, Response::Declined(_));
+            assert_eq!(found, is_declined, "{code}: {response:?}");
+        }
+    }
+
     #[test]
     fn our_own_request_is_granted() {
         let url: PeerUrl = "ws://[::1]:8080/a?b".parse().unwrap();
-        let dialing = Dialing::new(&url, NodeId(8));
+        let dialing = Dialing::new(&url, Offer::Subprotocol, NodeId(8));
         let request = String::from_utf8(dialing.request).unwrap();
         assert!(request.contains("Host: [::1]:8080\r\n"), "{request}");
         let Request::Upgrade {
-            target, response, ..
+            target,
+            kind,
+            response,
+            ..
         } = judge_request(request.as_bytes(), HEAD_BYTES_MAX, id())
         else {
             panic!("not an upgrade: {request}");
         };
-        assert_eq!(target, "/a?b");
+        assert_eq!((target.as_str(), kind), ("/a?b", Kind::Neighbor));
         assert_eq!(
-            judge_response(&response, HEAD_BYTES_MAX, &dialing.accept, id()),
+            judge_response(&response, HEAD_BYTES_MAX, &dialing.expected, NodeId(8)),
             Response::Granted {
-                head_len: response.len()
+                head_len: response.len(),
+                kind: Kind::Neighbor,
             }
         );
     }
 
     #[test]
+    fn a_request_without_the_offer_names_no_subprotocol() {
+        let url: PeerUrl = "ws://a".parse().unwrap();
+        let dialing = Dialing::new(&url, Offer::Nothing, NodeId(8));
+        let request = String::from_utf8(dialing.request).unwrap();
+        assert!(!request.contains("Protocol"), "{request}");
+        assert!(request.ends_with("\r\n\r\n") && !request.contains("\r\n\r\n\r\n"));
+    }
+
+    #[test]
     fn we_recognize_ourselves() {
         let url: PeerUrl = "ws://localhost:8080".parse().unwrap();
-        let dialing = Dialing::new(&url, id());
+        let dialing = Dialing::new(&url, Offer::Subprotocol, id());
         let request = judge_request(&dialing.request, HEAD_BYTES_MAX, id());
         let Request::Answer { answer, .. } = request else {
             panic!("granted")
         };
         let response = answer.response(true, id());
-        let judge = |id| judge_response(&response, HEAD_BYTES_MAX, &dialing.accept, id);
+        let judge = |id| judge_response(&response, HEAD_BYTES_MAX, &dialing.expected, id);
         assert_eq!(judge(id()), Response::Itself);
         assert!(
             matches!(judge(NodeId(8)), Response::Refused(_)),
@@ -163,13 +318,11 @@ mod tests {
 
     #[test]
     fn an_answer_that_is_no_upgrade_is_told_in_words() {
-        let granted = format!(
-            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             Sec-WebSocket-Accept: {ACCEPT}\r\n\r\n"
-        );
+        let granted = grant();
+        let expected = expected(Offer::Subprotocol);
         let refused = |from: &str, to: &str| {
             let response = granted.replacen(from, to, 1);
-            match judge_response(response.as_bytes(), HEAD_BYTES_MAX, ACCEPT, id()) {
+            match judge_response(response.as_bytes(), HEAD_BYTES_MAX, &expected, id()) {
                 Response::Refused(text) => text,
                 other => panic!("{from} -> {to}: {other:?}"),
             }
@@ -199,8 +352,22 @@ mod tests {
     proptest! {
         #[test]
         fn arbitrary_heads_are_survived(bytes in prop::collection::vec(any::<u8>(), 0..4096)) {
-            let response = judge_response(&bytes, HEAD_BYTES_MAX, ACCEPT, id());
+            let expected = expected(Offer::Subprotocol);
+            let response = judge_response(&bytes, HEAD_BYTES_MAX, &expected, id());
             prop_assert!(response != Response::Incomplete || bytes.len() < HEAD_BYTES_MAX);
+        }
+
+        /// Only our subprotocol, byte by byte, makes a neighbor.
+        #[test]
+        fn a_damaged_selection_makes_no_neighbor(at in 0..SUBPROTOCOL.len(), byte in any::<u8>()) {
+            let damaged = format!("{NODE}Sec-WebSocket-Protocol: ");
+            let response = grant().replacen("Upgrade:", &format!("{damaged}{SUBPROTOCOL}\r\nUpgrade:"), 1);
+            let at = response.find(&damaged).expect("it stands there") + damaged.len() + at;
+            let mut response = response.into_bytes();
+            let is_damaged = std::mem::replace(&mut response[at], byte) != byte;
+            let response = judge_response(&response, HEAD_BYTES_MAX, &expected(Offer::Subprotocol), id());
+            let is_neighbor = matches!(response, Response::Granted { kind: Kind::Neighbor, .. });
+            prop_assert_eq!(is_neighbor, !is_damaged);
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::{KIB, MIB, next_seq};
 use crate::support::{Flood, Frame, Node, Raw};
 
-/// While one peer floods, another hears every broadcast in time and is answered, the memory stays,
+/// While one peer floods its channel as fast as it can, one of another channel hears every broadcast in time and is answered, the memory stays,
 /// and SIGTERM ends the node.
 #[track_caller]
 fn assert_flood_is_borne(first: Vec<u8>, again: Vec<u8>) {
@@ -22,13 +22,16 @@ fn assert_flood_is_borne(first: Vec<u8>, again: Vec<u8>) {
         "300ms",
         "--outbox",
         "2MiB",
+        "--max-publish-rate",
+        "off",
     ]);
     let mut node = Node::start_with_stdout(command, std::process::Stdio::null());
     node.wait_listening(1);
     let mut peer = Raw::upgraded(node.address(), "/");
     let before = node.resident_bytes();
     // Narrow, or the kernel would take what the node should not keep.
-    let flood = Flood::start(Raw::upgraded_narrow(node.address(), "/"), first, again);
+    let flooder = Raw::upgraded_narrow(node.address(), "/flood");
+    let flood = Flood::start(flooder, first, again);
     flood.wait_sent(MIB as usize);
 
     let begun = Instant::now();
@@ -152,10 +155,12 @@ fn echoes_that_nobody_reads_are_bounded() {
         "--echo",
         "--ping-interval",
         "off",
+        "--max-publish-rate",
+        "off",
     ]);
     let mut node = Node::start_with_stdout(command, std::process::Stdio::null());
     node.wait_listening(1);
-    let mut other = Raw::upgraded(node.address(), "/");
+    let mut other = Raw::upgraded(node.address(), "/other");
     other.sync();
     let before = node.resident_bytes();
     for frame in [Frame::text("x"), Frame::binary(vec![7; 300_000])] {

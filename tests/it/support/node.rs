@@ -107,12 +107,12 @@ impl Node {
         format!("ws://{}{path}", self.address())
     }
 
-    /// Waits until `count` connections have been logged as connected, ever.
+    /// Waits until `count` connections, of plain peers or of neighbors, have been logged as connected, ever.
     #[track_caller]
     pub(crate) fn wait_connected(&self, count: usize) {
         self.stderr
             .wait_until(&format!("{count} peers connected"), count, |line| {
-                line.contains("peer ") && line.contains(" connected")
+                is_of_a_peer(line) && line.contains(" connected")
             });
     }
 
@@ -121,7 +121,7 @@ impl Node {
     pub(crate) fn wait_closed(&self, count: usize) -> Vec<String> {
         self.stderr
             .wait_until(&format!("{count} peers closed"), count, |line| {
-                line.contains("peer ") && line.contains(" closed: ")
+                is_of_a_peer(line) && line.contains(" closed: ")
             })
     }
 
@@ -184,6 +184,10 @@ impl Node {
             .expect("/proc tells about a running process")
             .count()
     }
+}
+
+fn is_of_a_peer(line: &str) -> bool {
+    line.contains("peer ") || line.contains("neighbor ")
 }
 
 impl Deref for Node {

@@ -1,0 +1,135 @@
+//! Options that bound what peers can make grow.
+
+use clap::Args;
+use wsmesh::config::{Count, Every, Limits, Size, Time, UpTo};
+
+use super::typed::typed;
+
+const LIMITS: Limits = Limits::DEFAULT;
+
+#[derive(Debug, Args)]
+pub(super) struct LimitOptions {
+    /// Connections accepted
+    ///
+    /// At the limit further peers hear 503, until 10 % have left. Each connection takes a file
+    /// descriptor; the system's limit is raised as far as it allows.
+    #[arg(long, env = "WSMESH_MAX_CONNECTIONS", value_name = "N")]
+    #[arg(value_parser = typed::<Count>(), default_value_t = Count(LIMITS.connections_max))]
+    max_connections: Count,
+
+    /// Connections accepted from one address
+    ///
+    /// Further ones hear 429. Clients behind one NAT or proxy share it.
+    #[arg(long, env = "WSMESH_MAX_CONNECTIONS_PER_ADDRESS", value_name = "N")]
+    #[arg(value_parser = typed::<Count>(), default_value_t = Count(LIMITS.connections_per_address_max))]
+    max_connections_per_address: Count,
+
+    /// Connections not upgraded yet
+    ///
+    /// Connections accepted that have not upgraded to WebSocket yet. Further ones hear 503, and
+    /// beyond half of it from one address 429. Keeps peers that connect and say nothing from
+    /// filling the node.
+    #[arg(long, env = "WSMESH_MAX_HANDSHAKES", value_name = "N")]
+    #[arg(value_parser = typed::<Count>(), default_value_t = Count(LIMITS.handshakes_max))]
+    max_handshakes: Count,
+
+    /// Time to connect and upgrade
+    ///
+    /// Time until a connection, accepted or dialed, is upgraded to WebSocket, from its very
+    /// start. Then it hears 408, even if it is still sending its head byte by byte; a peer that
+    /// was dialed is given up and dialed again later.
+    #[arg(long, env = "WSMESH_HANDSHAKE_TIMEOUT", value_name = "TIME")]
+    #[arg(value_parser = typed::<Time>(), default_value_t = Time(LIMITS.handshake_timeout))]
+    handshake_timeout: Time,
+
+    /// Size of an HTTP head
+    ///
+    /// Of a request that we receive or of the response to ours. A longer request hears 431, a
+    /// longer response ends the dial.
+    #[arg(long, env = "WSMESH_MAX_HEAD", value_name = "SIZE")]
+    #[arg(value_parser = typed::<Size>(), default_value_t = Size(LIMITS.head_bytes_max))]
+    max_head: Size,
+
+    /// Size of a message
+    ///
+    /// All its fragments together. A peer that sends a longer one is closed
+    /// with code 1009.
+    #[arg(long, env = "WSMESH_MAX_MESSAGE", value_name = "SIZE")]
+    #[arg(value_parser = typed::<Size>(), default_value_t = Size(LIMITS.message_bytes_max))]
+    max_message: Size,
+
+    /// Messages a second of one peer, or off
+    ///
+    /// Of one that is no node of the mesh: a browser, websocat, a program. Twice as many may come
+    /// at once after a pause. A peer that sends more is closed with code 1008.
+    #[arg(long, env = "WSMESH_MAX_PUBLISH_RATE", value_name = "N")]
+    #[arg(value_parser = typed::<UpTo>(), default_value_t = UpTo(LIMITS.publish_rate_max))]
+    max_publish_rate: UpTo,
+
+    /// Bytes that may wait for one peer
+    ///
+    /// The message that overflows it included, and 64 more for each frame (small messages of one
+    /// burst go together as one); at least twice --max-message. What happens beyond it is
+    /// --slow-peer. Every peer that does not read may cost this much memory.
+    #[arg(long, env = "WSMESH_OUTBOX", value_name = "SIZE")]
+    #[arg(value_parser = typed::<Size>(), default_value_t = Size(LIMITS.outbox_bytes_max))]
+    outbox: Size,
+
+    /// Silence before a ping, or off
+    ///
+    /// A peer that sent nothing for this long is pinged, and dropped after twice this time. With
+    /// off, a peer that vanished without a word is noticed only when something is sent to it.
+    #[arg(long, env = "WSMESH_PING_INTERVAL", value_name = "TIME")]
+    #[arg(value_parser = typed::<Every>(), default_value_t = Every(LIMITS.ping_interval))]
+    ping_interval: Every,
+
+    /// Time for a peer to answer a Close
+    ///
+    /// Then its connection is dropped.
+    #[arg(long, env = "WSMESH_CLOSE_TIMEOUT", value_name = "TIME")]
+    #[arg(value_parser = typed::<Time>(), default_value_t = Time(LIMITS.close_timeout))]
+    close_timeout: Time,
+
+    /// Time for all peers to go after Ctrl-C
+    ///
+    /// Or after SIGTERM. They have this time to take what is queued and to answer their Close;
+    /// then the node ends without them. A second Ctrl-C ends it at once.
+    #[arg(long, env = "WSMESH_SHUTDOWN_TIMEOUT", value_name = "TIME")]
+    #[arg(value_parser = typed::<Time>(), default_value_t = Time(LIMITS.shutdown_timeout))]
+    shutdown_timeout: Time,
+
+    /// Wait before the first redial, at most
+    ///
+    /// This bound doubles with each failure. The wait itself is random between zero and the
+    /// bound, so that many nodes do not dial at the same moment.
+    #[arg(long, env = "WSMESH_RETRY_MIN", value_name = "TIME")]
+    #[arg(value_parser = typed::<Time>(), default_value_t = Time(LIMITS.retry_min))]
+    retry_min: Time,
+
+    /// Wait before any redial, at most
+    ///
+    /// Where the doubling of --retry-min stops.
+    #[arg(long, env = "WSMESH_RETRY_MAX", value_name = "TIME")]
+    #[arg(value_parser = typed::<Time>(), default_value_t = Time(LIMITS.retry_max))]
+    retry_max: Time,
+}
+
+impl From<LimitOptions> for Limits {
+    fn from(options: LimitOptions) -> Self {
+        Self {
+            connections_max: options.max_connections.0,
+            connections_per_address_max: options.max_connections_per_address.0,
+            handshakes_max: options.max_handshakes.0,
+            handshake_timeout: options.handshake_timeout.0,
+            head_bytes_max: options.max_head.0,
+            message_bytes_max: options.max_message.0,
+            publish_rate_max: options.max_publish_rate.0,
+            outbox_bytes_max: options.outbox.0,
+            ping_interval: options.ping_interval.0,
+            close_timeout: options.close_timeout.0,
+            shutdown_timeout: options.shutdown_timeout.0,
+            retry_min: options.retry_min.0,
+            retry_max: options.retry_max.0,
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! Why a configuration cannot work.
+
+use super::{Size, Time, limits};
+
+/// Why a [`Config`](super::Config) cannot work. Names the flags and what was given.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// Neither an address to listen on nor a peer to dial.
+    #[error(
+        "nothing to do: give an address to listen on (--bind localhost:8080) or peers to dial \
+         (--peers ws://localhost:8080), or both"
+    )]
+    NothingToDo,
+    /// A number out of bounds.
+    #[error("{flag} {value} is out of bounds: from 1 to {most}")]
+    Count {
+        /// The flag.
+        flag: &'static str,
+        /// What was given.
+        value: usize,
+        /// The greatest number allowed; the least is 1.
+        most: usize,
+    },
+    /// A size out of bounds.
+    #[error("{flag} {value} is out of bounds: from {least} to {most}")]
+    Size {
+        /// The flag.
+        flag: &'static str,
+        /// What was given.
+        value: Size,
+        /// The least size allowed.
+        least: Size,
+        /// The greatest size allowed.
+        most: Size,
+    },
+    /// A time out of bounds.
+    #[error(
+        "{flag} {value} is out of bounds: from {} to {}",
+        Time(limits::DURATION_MIN),
+        Time(limits::DURATION_MAX)
+    )]
+    Duration {
+        /// The flag.
+        flag: &'static str,
+        /// What was given.
+        value: Time,
+    },
+    /// The backoff would start above its end.
+    #[error("--retry-min {min} is longer than --retry-max {max}")]
+    Retry {
+        /// What was given for the start.
+        min: Time,
+        /// What was given for the end.
+        max: Time,
+    },
+    /// An outbox that cannot hold a message and the one that overflows it.
+    #[error(
+        "--outbox {outbox} is too small for --max-message {message}: it must hold two messages \
+         of that size, so raise --outbox or lower --max-message"
+    )]
+    Outbox {
+        /// What was given for the outbox.
+        outbox: Size,
+        /// What was given for the message.
+        message: Size,
+    },
+    /// More own URLs than neighbors remember.
+    #[error(
+        "--advertise has {count} URLs, at most {} are told to others: leave some out",
+        limits::ADVERTISED_URLS_MAX
+    )]
+    Advertised {
+        /// How many were given.
+        count: usize,
+    },
+    /// An own URL of a node that does not listen.
+    #[error(
+        "--advertise without --bind: a node that does not listen cannot be reached; give an \
+         address to listen on (--bind 0.0.0.0:8080)"
+    )]
+    AdvertisedUnbound,
+    /// An own URL of a node that others do not dial.
+    #[error("--advertise with --leaf: others do not dial a leaf; leave one of the two out")]
+    LeafAdvertised,
+    /// A leaf that nobody connects to the mesh.
+    #[error(
+        "--leaf without --peers: a leaf is not found by others, so give it nodes to dial \
+         (--peers ws://localhost:8080)"
+    )]
+    LeafAlone,
+    /// A text for each peer where one text goes to all.
+    #[error(
+        "--message has {{index}}, the number of the receiving peer, but --broadcast-scope mesh \
+         publishes one text for all: write --message without {{index}}, or choose \
+         --broadcast-scope peers"
+    )]
+    PerPeerMessage,
+    /// A periodic broadcast that no peer with our own limit would accept.
+    #[error(
+        "--message can become {rendered} long with its placeholders filled in, more than \
+         --max-message {max}"
+    )]
+    MessageTooLong {
+        /// Bytes of the longest rendering.
+        rendered: Size,
+        /// What was given for the limit.
+        max: Size,
+    },
+}

@@ -1,0 +1,338 @@
+//! One URL that is dialed: when, and what has come of it. Pure.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::{Duration, Instant},
+};
+
+use rand::Rng;
+
+use super::{
+    Action, DialFailure, DialId, Outcome, Retry,
+    race::{End, Race},
+};
+use crate::{
+    config::{
+        Limits, PeerUrl,
+        limits::{RESET_AFTER, UNOFFERED_DIALS},
+    },
+    net::{backoff::Backoff, upgrade::Offer},
+};
+
+/// For how long a URL is dialed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tenure {
+    /// For ever: it is configured.
+    Kept,
+    /// Configured, and left alone until the node wants it.
+    Resting,
+    /// Once.
+    Once,
+}
+
+#[derive(Debug)]
+pub(super) enum Progress {
+    /// Nothing under way before then; `None`: at once.
+    Waiting(Option<Instant>),
+    Resolving,
+    Trying(Race),
+    Connected {
+        since: Instant,
+    },
+    /// Nothing until the node wants it.
+    Idle,
+    /// The URL leads to this node.
+    Itself,
+}
+
+#[derive(Debug)]
+pub(super) struct Peer {
+    pub(super) url: PeerUrl,
+    pub(super) tenure: Tenure,
+    pub(super) progress: Progress,
+    backoff: Backoff,
+    /// So many dials more leave our subprotocol out: it was only had without.
+    unoffered_dials: u32,
+    /// The failure that was logged last, so that a lasting one is not repeated for ever.
+    reported: Option<String>,
+}
+
+impl Peer {
+    pub(super) fn new(url: PeerUrl, tenure: Tenure, limits: &Limits) -> Self {
+        Self {
+            url,
+            tenure,
+            progress: Progress::Waiting(None),
+            backoff: Backoff::new(limits.retry_min, limits.retry_max),
+            unoffered_dials: 0,
+            reported: None,
+        }
+    }
+
+    /// A dial that is not over and holds no connection that is open.
+    pub(super) fn is_under_way(&self) -> bool {
+        !matches!(
+            self.progress,
+            Progress::Connected { .. } | Progress::Idle | Progress::Itself
+        )
+    }
+
+    /// Nothing will come of it any more.
+    pub(super) fn is_over(&self) -> bool {
+        let is_done = matches!(self.progress, Progress::Idle | Progress::Itself);
+        self.tenure == Tenure::Once && is_done
+    }
+
+    /// The node wants it now.
+    pub(super) fn want(&mut self) -> Result<(), DialFailure> {
+        if self.tenure == Tenure::Resting {
+            self.tenure = Tenure::Kept;
+        }
+        match self.progress {
+            Progress::Waiting(_) | Progress::Idle => self.progress = Progress::Waiting(None),
+            Progress::Resolving | Progress::Trying(_) | Progress::Connected { .. } => {}
+            Progress::Itself => return Err(DialFailure::Itself),
+        }
+        Ok(())
+    }
+
+    /// The node does not want it for now. What is under way goes on.
+    pub(super) fn rest(&mut self) {
+        if self.tenure == Tenure::Once {
+            return;
+        }
+        self.tenure = Tenure::Resting;
+        if let Progress::Waiting(_) = self.progress {
+            self.progress = Progress::Idle;
+        }
+    }
+
+    pub(super) fn next_deadline(&self, now: Instant) -> Option<Instant> {
+        match &self.progress {
+            Progress::Waiting(until) => Some(until.unwrap_or(now)),
+            Progress::Trying(race) => race.next_deadline(),
+            _ => None,
+        }
+    }
+
+    pub(super) fn poll(&mut self, id: DialId, now: Instant) -> Option<Action> {
+        if self.next_deadline(now)? > now {
+            return None;
+        }
+        if let Progress::Waiting(_) = self.progress {
+            let Ok(ip) = self.url.host().parse::<IpAddr>() else {
+                self.progress = Progress::Resolving;
+                return Some(Action::Resolve(id));
+            };
+            let address = SocketAddr::new(ip, self.url.port());
+            self.race(vec![address], String::new(), now);
+        }
+        let Progress::Trying(race) = &mut self.progress else {
+            return None;
+        };
+        let candidate = race.poll(now)?;
+        Some(Action::Connect(id, candidate))
+    }
+
+    /// Starts to try addresses; `failure` is what to tell if there are none.
+    pub(super) fn race(&mut self, addresses: Vec<SocketAddr>, failure: String, now: Instant) {
+        let offer = match self.unoffered_dials {
+            0 => Offer::Subprotocol,
+            _ => Offer::Nothing,
+        };
+        self.unoffered_dials = self.unoffered_dials.saturating_sub(1);
+        self.progress = Progress::Trying(Race::new(addresses, offer, failure, now));
+    }
+
+    /// Sees whether the race is over.
+    pub(super) fn settle(&mut self, now: Instant, rng: &mut impl Rng) -> Outcome {
+        let Progress::Trying(race) = &mut self.progress else {
+            return Outcome::GoesOn;
+        };
+        let failure = match race.end() {
+            None => return Outcome::GoesOn,
+            Some(End::Itself) => {
+                self.progress = Progress::Itself;
+                return Outcome::Itself {
+                    url: self.url.clone(),
+                    tenure: self.tenure,
+                };
+            }
+            Some(End::Failed(failure)) => failure,
+        };
+        self.unoffered_dials = 0;
+        let is_new = self.reported.as_ref() != Some(&failure);
+        self.reported = Some(failure.clone());
+        let wait = self.wait(now, rng);
+        Outcome::Failed {
+            url: self.url.clone(),
+            failure,
+            retry: wait.map(|wait| Retry { wait, is_new }),
+        }
+    }
+
+    pub(super) fn on_opened(&mut self, is_unoffered: bool, now: Instant) {
+        if is_unoffered {
+            self.unoffered_dials = UNOFFERED_DIALS;
+        }
+        self.progress = Progress::Connected { since: now };
+        self.reported = None;
+    }
+
+    pub(super) fn on_lost(&mut self, now: Instant, rng: &mut impl Rng) {
+        if let Progress::Connected { since } = self.progress {
+            if now.saturating_duration_since(since) >= RESET_AFTER {
+                self.backoff.reset();
+            }
+            self.wait(now, rng);
+        }
+    }
+
+    /// Nothing is under way any more. Returns how long it waits for the next dial, if there is to be one.
+    fn wait(&mut self, now: Instant, rng: &mut impl Rng) -> Option<Duration> {
+        let wait = self.backoff.next(rng);
+        let is_kept = self.tenure == Tenure::Kept;
+        self.progress = match is_kept {
+            true => Progress::Waiting(Some(now + wait)),
+            false => Progress::Idle,
+        };
+        is_kept.then_some(wait)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::dialer::tests::{FIRST, Test, connect, url};
+
+    #[test]
+    fn only_a_connection_that_held_resets_the_backoff() {
+        for (held, longest_wait) in [
+            (Duration::ZERO, Duration::from_secs(60)),
+            (RESET_AFTER, Duration::from_secs(1)),
+        ] {
+            let mut test = Test::new(&["ws://127.0.0.1:1"]);
+            let mut waits = Vec::new();
+            for _ in 0..50 {
+                test.next_actions();
+                let token = test.attempt();
+                test.open(token);
+                test.pass(held);
+                test.lose();
+                let next = test
+                    .dialer
+                    .next_deadline(test.now)
+                    .expect("it is dialed again");
+                waits.push(next - test.now);
+            }
+            let longest = waits.into_iter().max().unwrap();
+            assert!(
+                longest <= longest_wait && longest > longest_wait.mul_f64(0.8),
+                "{longest:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_lasting_failure_is_told_once() {
+        let mut test = Test::new(&["ws://127.0.0.1:1"]);
+        let mut told = 0;
+        for _ in 0..20 {
+            assert_eq!(test.next_actions(), [connect("127.0.0.1:1")]);
+            let token = test.attempt();
+            let Outcome::Failed {
+                retry: Some(retry), ..
+            } = test.fail(token)
+            else {
+                panic!("goes on")
+            };
+            told += usize::from(retry.is_new);
+            assert!(retry.wait <= Limits::default().retry_max);
+        }
+        assert_eq!(told, 1);
+    }
+
+    #[test]
+    fn what_was_had_without_the_offer_is_offered_it_again_after_some_losses() {
+        let mut test = Test::new(&["ws://127.0.0.1:1"]);
+        let mut offers = 0;
+        for _ in 0..3 {
+            let (offer, token) = test.next_offer();
+            assert_eq!(offer, Offer::Subprotocol);
+            test.decline(token);
+            offers += 1;
+            for _ in 0..=UNOFFERED_DIALS {
+                let (offer, token) = test.next_offer();
+                assert_eq!(offer, Offer::Nothing, "after {offers} offers");
+                test.open(token);
+                test.lose();
+            }
+        }
+        let (offer, token) = test.next_offer();
+        assert_eq!(offer, Offer::Subprotocol);
+        test.open(token);
+        test.lose();
+        assert_eq!(
+            test.next_offer().0,
+            Offer::Subprotocol,
+            "nothing was declined"
+        );
+    }
+
+    #[test]
+    fn a_failure_without_the_offer_brings_it_back() {
+        let mut test = Test::new(&["ws://127.0.0.1:1"]);
+        let (_, token) = test.next_offer();
+        test.decline(token);
+        let (_, token) = test.next_offer();
+        test.open(token);
+        test.lose();
+        let (offer, token) = test.next_offer();
+        assert_eq!(offer, Offer::Nothing);
+        assert!(matches!(test.decline(token), Outcome::Failed { .. }));
+        assert_eq!(test.next_offer().0, Offer::Subprotocol);
+    }
+
+    #[test]
+    fn a_configured_peer_rests_until_it_is_wanted() {
+        let configured = url("ws://127.0.0.1:1");
+        let mut test = Test::new(&["ws://127.0.0.1:1"]);
+        test.dialer.rest(&configured);
+        assert_eq!(test.dialer.next_deadline(test.now), None);
+        test.dialer.dial(&configured).unwrap();
+        let (_, token) = test.next_offer();
+        // What is under way goes on, and is not repeated.
+        test.dialer.rest(&configured);
+        assert!(matches!(
+            test.fail(token),
+            Outcome::Failed { retry: None, .. }
+        ));
+        assert_eq!(test.dialer.next_deadline(test.now), None);
+        // From now on again and again.
+        test.dialer.dial(&configured).unwrap();
+        for _ in 0..3 {
+            let (_, token) = test.next_offer();
+            assert!(matches!(
+                test.fail(token),
+                Outcome::Failed { retry: Some(_), .. }
+            ));
+        }
+        let (_, token) = test.next_offer();
+        test.open(token);
+        test.dialer.rest(&configured);
+        test.lose();
+        assert_eq!(test.dialer.next_deadline(test.now), None);
+        assert_eq!(test.dialer.url(FIRST), Some(&configured));
+    }
+
+    #[test]
+    fn a_peer_that_waits_is_dialed_at_once_when_it_is_wanted() {
+        let mut test = Test::new(&["ws://127.0.0.1:1"]);
+        while test.dialer.next_deadline(test.now) <= Some(test.now) {
+            let (_, token) = test.next_offer();
+            test.fail(token);
+        }
+        test.dialer.dial(&url("ws://127.0.0.1:1")).unwrap();
+        assert_eq!(test.actions(), [connect("127.0.0.1:1")]);
+    }
+}

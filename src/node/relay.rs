@@ -1,0 +1,426 @@
+//! What becomes of messages: the only place that knows both the connections and the mesh.
+//!
+//! Tells the mesh what happens on connections of neighbors, and carries out what it asks for. What plain
+//! peers send is published; what is to reach the plain peers of a channel is gathered during the turn and
+//! sent at its end, so that a burst costs each of them one write. A turn gathers no more than it reads.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    time::{Duration, Instant},
+};
+
+use rand::{SeedableRng, rngs::Xoshiro256PlusPlus};
+
+use super::{
+    output::{Output, Received},
+    publishers::{Publishers, Verdict},
+};
+use crate::{
+    config::{Config, PeerUrl, limits::joined_bytes_max},
+    counters::Counters,
+    mesh::{self, Delivery, Ending, Mesh, News, PeerKey, Place, Reach, Side},
+    message::Message,
+    net::{self, CloseReason, Event, Kind, Network, Outgoing, PeerName, PerKind, Relayed, Token},
+    node_id::NodeId,
+    printable::Excerpt,
+};
+
+/// Close codes (RFC 6455 §7.4.1): of a connection that is not needed, of a peer that does not keep to the
+/// rules, and of a node that is full.
+const NOT_NEEDED: u16 = 1000;
+const POLICY: u16 = 1008;
+const TRY_AGAIN: u16 = 1013;
+
+/// What a turn of the loop works with.
+pub(super) struct Turn<'a> {
+    pub(super) network: &'a mut Network,
+    pub(super) output: &'a mut dyn Output,
+    pub(super) now: Instant,
+}
+
+/// Where the messages of a node come together.
+#[derive(Debug)]
+pub(super) struct Relay {
+    mesh: Mesh,
+    configured: Vec<PeerUrl>,
+    /// Whether what plain peers send is published.
+    publishes: bool,
+    echo: bool,
+    rate_max: Option<usize>,
+    publishers: Publishers,
+    /// Connections that may become those of neighbors, once both sides have said hello.
+    greeting: BTreeSet<Token>,
+    /// What the plain peers of each channel are to get at the end of the turn.
+    gathered: BTreeMap<Box<str>, Vec<(Message, Option<Token>)>>,
+    joined_bytes_max: usize,
+    closed_rate: u64,
+}
+
+impl Relay {
+    pub(super) fn new(config: &Config, id: NodeId, mut ports: Vec<u16>, now: Instant) -> Self {
+        // A name with two addresses has one port.
+        ports.sort_unstable();
+        ports.dedup();
+        let place = Place {
+            id,
+            configured: config.peers.clone(),
+            ports,
+            message_bytes_max: config.limits.message_bytes_max,
+        };
+        let rng = Xoshiro256PlusPlus::from_rng(&mut rand::rng());
+        Self {
+            mesh: Mesh::new(config.mesh.clone(), place, rng, now),
+            configured: config.peers.clone(),
+            publishes: config.relay,
+            echo: config.echo,
+            rate_max: config.limits.publish_rate_max,
+            publishers: Publishers::new(config.limits.publish_rate_max),
+            greeting: BTreeSet::new(),
+            gathered: BTreeMap::new(),
+            joined_bytes_max: joined_bytes_max(config.limits.outbox_bytes_max),
+            closed_rate: 0,
+        }
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        self.mesh.next_deadline()
+    }
+
+    /// Does what is due.
+    pub(super) fn expire(&mut self, turn: &mut Turn<'_>) {
+        self.mesh.expire(turn.now);
+        self.carry_out(turn);
+    }
+
+    /// Adds what is counted here.
+    pub(super) fn count(&self, counters: &mut Counters) {
+        let standing = self.mesh.standing();
+        counters.neighbors = standing.neighbors as u64;
+        counters.published = standing.published;
+        counters.delivered = standing.received;
+        counters.duplicates = standing.duplicates;
+        counters.missed = standing.missed;
+        counters.requested = standing.requested;
+        counters.withheld = standing.withheld;
+        counters.ignored = standing.ignored;
+        counters.closed_rate = self.closed_rate;
+    }
+
+    pub(super) fn on_event(&mut self, event: Event, turn: &mut Turn<'_>) {
+        match event {
+            Event::Opened(peer) => self.on_opened(peer, turn),
+            Event::Message(peer, message) => match turn.network.kind(peer) {
+                Some(Kind::Neighbor) => self.mesh.on_frame(key_of(peer), message, turn.now),
+                Some(Kind::Plain) => self.on_plain_message(peer, message, turn),
+                None => {}
+            },
+            Event::Closed {
+                peer,
+                kind,
+                name,
+                reason,
+                is_unanswered,
+                round_trip,
+            } => {
+                let level = match kind {
+                    Kind::Plain => self.level_of_plain(peer, &reason),
+                    Kind::Neighbor => self.level_of_neighbor(peer, &reason),
+                };
+                log::log!(
+                    level,
+                    "{} {name} closed: {reason}{}{}",
+                    Called(kind),
+                    if is_unanswered {
+                        ", and did not answer the Close"
+                    } else {
+                        ""
+                    },
+                    RoundTrip(round_trip)
+                );
+                if kind == Kind::Neighbor {
+                    let ending = ending_of(&reason);
+                    self.mesh.on_closed(key_of(peer), ending, turn.now);
+                }
+            }
+            Event::DialFailed { url, failure } => {
+                let failure = match failure {
+                    net::DialFailure::Unreachable => mesh::DialFailure::Unreachable,
+                    net::DialFailure::Itself => mesh::DialFailure::Itself,
+                };
+                self.mesh.on_dial_failed(&url, failure, turn.now);
+            }
+        }
+        self.carry_out(turn);
+    }
+
+    /// How loud the end of a plain peer is told.
+    fn level_of_plain(&mut self, peer: Token, reason: &CloseReason) -> log::Level {
+        let was_refused = self.publishers.on_closed(peer);
+        match reason {
+            CloseReason::Slow(_) | CloseReason::ByNode(POLICY, _) => log::Level::Warn,
+            // Nobody was told that it is there.
+            _ if was_refused => log::Level::Debug,
+            _ => log::Level::Info,
+        }
+    }
+
+    /// How loud the end of a connection to a node is told: of one that never was a neighbor only if
+    /// something is wrong.
+    fn level_of_neighbor(&mut self, peer: Token, reason: &CloseReason) -> log::Level {
+        let was_greeting = self.greeting.remove(&peer);
+        match reason {
+            CloseReason::Slow(_) => log::Level::Warn,
+            CloseReason::ByPeer(Some(NOT_NEEDED | TRY_AGAIN), _)
+            | CloseReason::ByNode(NOT_NEEDED | TRY_AGAIN, _)
+                if was_greeting =>
+            {
+                log::Level::Debug
+            }
+            _ => log::Level::Info,
+        }
+    }
+
+    /// Publishes a message of this node itself, which its own output does not hear.
+    pub(super) fn publish(&mut self, channel: &str, message: Message, turn: &mut Turn<'_>) {
+        self.mesh.publish(channel, &message, turn.now);
+        self.gather(channel, None, message);
+        self.carry_out(turn);
+    }
+
+    /// Sends messages to the direct peers, the same to all of them.
+    pub(super) fn broadcast(&mut self, messages: Vec<Message>, turn: &mut Turn<'_>) {
+        // What was published before goes first.
+        self.send_gathered(turn.network, turn.now);
+        let members: Vec<_> = self.mesh.members().map(token_of).collect();
+        if !members.is_empty() {
+            for message in &messages {
+                let frame = self.mesh.direct(message);
+                let members = members.iter().copied();
+                turn.network.send_each(members, frame, turn.now);
+            }
+        }
+        // Who has not said hello yet would not know what to make of it.
+        let mut forms = PerKind {
+            plain: Outgoing::joined(messages, self.joined_bytes_max),
+            neighbor: Vec::new(),
+        };
+        turn.network.send_to_all(turn.now, &mut forms);
+    }
+
+    /// Sends each direct peer a message of its own: `message` gets its index among them, from 0.
+    pub(super) fn broadcast_each(
+        &mut self,
+        message: impl Fn(usize) -> Message,
+        turn: &mut Turn<'_>,
+    ) {
+        self.send_gathered(turn.network, turn.now);
+        let members: BTreeSet<_> = self.mesh.members().map(token_of).collect();
+        turn.network.send_to_each(turn.now, |peer, kind, index| {
+            let message = match kind {
+                Kind::Plain => message(index),
+                Kind::Neighbor if members.contains(&peer) => self.mesh.direct(&message(index)),
+                Kind::Neighbor => return None,
+            };
+            Some(Outgoing::new(message))
+        });
+    }
+
+    /// Sends what was gathered for plain peers.
+    pub(super) fn send_gathered(&mut self, network: &mut Network, now: Instant) {
+        while let Some((channel, messages)) = self.gathered.pop_first() {
+            let mut messages = Relayed::joined(messages, self.joined_bytes_max);
+            network.send_to_channel(&channel, &mut messages, now);
+        }
+    }
+
+    fn on_opened(&mut self, peer: Token, turn: &mut Turn<'_>) {
+        let Turn { network, now, .. } = turn;
+        let Some((kind, (name, path))) = network.kind(peer).zip(network.describe(peer)) else {
+            return;
+        };
+        let dialed = network.dialed_url(peer);
+        match kind {
+            Kind::Neighbor => {
+                // It is told of as connected when it is a neighbor indeed.
+                log::debug!("{} {name} is to say hello", Called(kind));
+                self.greeting.insert(peer);
+                let side = dialed.map_or(Side::Accepted, |url| Side::Dialed(url.clone()));
+                if let Some(remote) = network.remote(peer) {
+                    self.mesh.on_opened(key_of(peer), side, remote.ip(), *now);
+                }
+            }
+            Kind::Plain => {
+                let is_wanted = dialed.is_none_or(|url| self.configured.contains(url));
+                if let Some(url) = dialed {
+                    let failure = mesh::DialFailure::Plain;
+                    self.mesh.on_dial_failed(url, failure, *now);
+                }
+                if is_wanted {
+                    log::info!("{} {name} connected{}", Called(kind), OnPath(path));
+                } else {
+                    let reason = CloseReason::ByNode(NOT_NEEDED, "not a wsmesh node".to_owned());
+                    self.publishers.refuse(peer);
+                    network.close(peer, reason, *now);
+                }
+            }
+        }
+    }
+
+    /// A plain peer publishes.
+    fn on_plain_message(&mut self, peer: Token, message: Message, turn: &mut Turn<'_>) {
+        match self.publishers.on_message(peer, turn.now) {
+            Verdict::Publish => {}
+            Verdict::Ignore => return,
+            Verdict::Close => {
+                let rate = self.rate_max.unwrap_or_default();
+                let words = format!("more than {rate} messages a second");
+                self.closed_rate += 1;
+                let reason = CloseReason::ByNode(POLICY, words);
+                return turn.network.close(peer, reason, turn.now);
+            }
+        }
+        if let Some((from, path)) = turn.network.describe(peer) {
+            turn.output.message(&Received {
+                from,
+                path,
+                message: &message,
+            });
+            if self.publishes {
+                self.mesh.publish(path, &message, turn.now);
+                self.gather(path, Some(peer), message.clone());
+            }
+        }
+        if self.echo {
+            turn.network.answer(peer, message, turn.now);
+        }
+    }
+
+    /// Does what the mesh asks for.
+    fn carry_out(&mut self, turn: &mut Turn<'_>) {
+        while let Some(output) = self.mesh.poll_output() {
+            let Turn { network, now, .. } = &mut *turn;
+            match output {
+                mesh::Output::Send { to, frame } => {
+                    network.send_each(to.into_iter().map(token_of), frame, *now);
+                }
+                mesh::Output::Deliver(delivery) => self.deliver(delivery, turn),
+                mesh::Output::Dial(url) => network.dial(&url, *now),
+                mesh::Output::Rest(url) => network.rest(&url),
+                mesh::Output::Close { peer, code, reason } => {
+                    network.close(token_of(peer), CloseReason::ByNode(code, reason), *now);
+                }
+                mesh::Output::Tell(News::Met(peer)) => {
+                    self.greeting.remove(&token_of(peer));
+                    if let Some((name, _)) = network.describe(token_of(peer)) {
+                        log::info!("{} {name} connected", Called(Kind::Neighbor));
+                    }
+                }
+                mesh::Output::Tell(news) => log::log!(news.level(), "{news}"),
+            }
+        }
+    }
+
+    /// Hands a message of another node to the output and, if it is for all, to plain peers.
+    fn deliver(&mut self, delivery: Delivery, turn: &mut Turn<'_>) {
+        let Delivery {
+            origin,
+            channel,
+            message,
+            reach,
+            ..
+        } = delivery;
+        match reach {
+            Reach::Mesh => {
+                turn.output.message(&Received {
+                    from: PeerName::Origin(origin),
+                    path: &channel,
+                    message: &message,
+                });
+                self.gather(&channel, None, message);
+            }
+            Reach::Neighbor(peer) => {
+                if let Some((from, path)) = turn.network.describe(token_of(peer)) {
+                    turn.output.message(&Received {
+                        from,
+                        path,
+                        message: &message,
+                    });
+                }
+            }
+        }
+    }
+
+    /// Notes a message for the plain peers of a channel, but for the one that has sent it.
+    fn gather(&mut self, channel: &str, sender: Option<Token>, message: Message) {
+        match self.gathered.get_mut(channel) {
+            Some(messages) => messages.push((message, sender)),
+            None => {
+                self.gathered
+                    .insert(channel.into(), vec![(message, sender)]);
+            }
+        }
+    }
+}
+
+fn key_of(peer: Token) -> PeerKey {
+    PeerKey(peer.to_bits())
+}
+
+fn token_of(peer: PeerKey) -> Token {
+    Token::from_bits(peer.0)
+}
+
+fn ending_of(reason: &CloseReason) -> Ending {
+    match reason {
+        CloseReason::ByPeer(code, _) => Ending::ByPeer(*code),
+        CloseReason::Shutdown
+        | CloseReason::Protocol(_)
+        | CloseReason::NotUtf8
+        | CloseReason::TooBig(_)
+        | CloseReason::Slow(_)
+        | CloseReason::ByNode(..) => Ending::ByUs,
+        CloseReason::Silent(_)
+        | CloseReason::Vanished
+        | CloseReason::Itself
+        | CloseReason::Declined(_)
+        | CloseReason::Answered(_)
+        | CloseReason::Failed(_) => Ending::Lost,
+    }
+}
+
+/// What a peer is called in the log.
+struct Called(Kind);
+
+impl fmt::Display for Called {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.0 {
+            Kind::Neighbor => "neighbor",
+            Kind::Plain => "peer",
+        })
+    }
+}
+
+/// The path of a connection, where it is worth telling.
+struct OnPath<'a>(&'a str);
+
+impl fmt::Display for OnPath<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            "/" => Ok(()),
+            path => write!(f, " on {}", Excerpt(path)),
+        }
+    }
+}
+
+/// How long a peer took to answer its last ping, if it ever was pinged.
+struct RoundTrip(Option<Duration>);
+
+impl fmt::Display for RoundTrip {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            None => Ok(()),
+            Some(round_trip) => write!(f, " (last round trip {round_trip:.1?})"),
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! What is published somewhere reaches everyone, once: [`channels`] at one node, [`nodes`] across several;
+//! [`strangers`] who are no nodes.
+
+mod channels;
+mod nodes;
+mod strangers;
+
+/// Without the broadcast at regular times.
+const QUIET: [&str; 2] = ["--interval", "off"];
