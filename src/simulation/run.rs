@@ -470,9 +470,7 @@ impl<'a> Run<'a> {
     fn end(&mut self, name: &'static str, depth: Depth, scope: Scope) -> &mut Phase {
         let mut phase = measure(&self.world, &self.mark, name, scope);
         phase.overlay = survey(&self.world, depth);
-        if self.scenario.hostile > 0 {
-            phase.held_bytes = Some(self.held_bytes());
-        }
+        phase.held_bytes = self.held_bytes();
         self.world.ledger.turn_page();
         self.mark = Mark::new(&self.world);
         self.phases.push(phase);
