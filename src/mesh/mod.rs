@@ -28,6 +28,8 @@ mod news;
 mod overlay;
 mod scope;
 mod seen;
+#[cfg(test)]
+mod tests;
 mod tree;
 mod upkeep;
 

@@ -1,0 +1,313 @@
+use std::time::Duration;
+
+use super::table::Table;
+use crate::{
+    config::{HistoryLimits, MeshConfig},
+    mesh::{News, Reach, control::Role, tree},
+    message::Message,
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Nodes in a row, with a tree.
+fn row(count: usize) -> Table {
+    let mut table = Table::with_nodes(count);
+    for node in 1..count {
+        table.connect(node, node - 1);
+    }
+    table.pass(20 * SECOND);
+    table
+}
+
+#[test]
+fn what_is_published_anywhere_is_heard_everywhere_else_once_and_at_once() {
+    let mut table = row(4);
+    for (node, text) in [(0, "first"), (3, "last"), (1, "second"), (1, "second")] {
+        table.publish(node, text);
+    }
+    table.settle();
+    assert_eq!(table.heard(0), ["second", "second", "last"]);
+    assert_eq!(table.heard(2).len(), 4);
+    table.pass(5 * SECOND);
+    let counts: Vec<_> = (0..4).map(|node| table.deliveries[node].len()).collect();
+    assert_eq!(counts, [3, 2, 4, 3]);
+    assert!(
+        table
+            .nodes
+            .iter()
+            .all(|node| node.standing().duplicates == 0)
+    );
+}
+
+#[test]
+fn a_loop_is_cut_by_the_tree() {
+    let mut table = row(5);
+    table.connect(4, 0);
+    table.connect(2, 0);
+    table.pass(20 * SECOND);
+    for n in 0..50 {
+        table.publish(n % 5, &n.to_string());
+        table.pass(SECOND / 10);
+    }
+    table.pass(3 * SECOND);
+    assert!((0..5).all(|node| table.deliveries[node].len() == 40));
+    let duplicates: u64 = table
+        .nodes
+        .iter()
+        .map(|node| node.standing().duplicates)
+        .sum();
+    assert_eq!(duplicates, 0);
+    let roots: Vec<_> = table
+        .nodes
+        .iter()
+        .map(|node| node.standing().root)
+        .collect();
+    assert!(roots[0].is_some() && roots.iter().all(|root| *root == roots[0]));
+}
+
+#[test]
+fn before_there_is_a_tree_messages_arrive_all_the_same() {
+    let mut table = Table::with_nodes(3);
+    for (from, to) in [(1, 0), (2, 1), (0, 2)] {
+        table.connect(from, to);
+    }
+    table.settle();
+    table.publish(0, "early");
+    table.settle();
+    assert_eq!(
+        (table.heard(1), table.heard(2)),
+        (vec!["early".to_owned()], vec!["early".to_owned()])
+    );
+}
+
+#[test]
+fn channels_and_kinds_survive() {
+    let mut table = row(2);
+    let now = table.now;
+    table.nodes[0].publish("/sensors", &Message::binary(vec![1, 2]), now);
+    table.nodes[0].publish("/alerts", &Message::text("fire"), now);
+    table.settle();
+    let heard: Vec<_> = table.deliveries[1]
+        .iter()
+        .map(|d| (&*d.channel, d.message.clone()))
+        .collect();
+    assert_eq!(
+        heard,
+        [
+            ("/sensors", Message::binary(vec![1, 2])),
+            ("/alerts", Message::text("fire"))
+        ]
+    );
+}
+
+#[test]
+fn a_direct_message_goes_no_further() {
+    let mut table = row(3);
+    let frame = table.nodes[0].direct(&Message::text("hello"));
+    let key = table.connections(1, 0)[0];
+    for _ in 0..2 {
+        table.frame(1, key, frame.clone());
+    }
+    table.settle();
+    assert_eq!(table.heard(1), ["hello", "hello"], "it has no number");
+    assert_eq!(table.deliveries[1][0].reach, Reach::Neighbor(key));
+    assert!(table.heard(2).is_empty());
+}
+
+#[test]
+fn what_was_missed_during_an_outage_arrives() {
+    let mut table = row(3);
+    table.publish(0, "before");
+    table.pass(SECOND);
+    table.part(0, 1);
+    table.settle();
+    for text in ["one", "two"] {
+        table.publish(0, text);
+    }
+    table.publish(2, "three");
+    table.pass(30 * SECOND);
+    table.connect(1, 0);
+    table.pass(3 * SECOND);
+    assert_eq!(table.heard(2), ["before", "one", "two"]);
+    assert_eq!(table.heard(0), ["three"]);
+    assert_eq!(table.nodes[2].standing().missed, 0);
+}
+
+#[test]
+fn what_the_history_does_not_hold_is_reported() {
+    let mut table = Table::new();
+    let history = HistoryLimits {
+        messages_max: 2,
+        ..HistoryLimits::DEFAULT
+    };
+    for _ in 0..2 {
+        table.add(
+            MeshConfig {
+                history,
+                ..MeshConfig::default()
+            },
+            &[],
+        );
+    }
+    table.connect(1, 0);
+    table.pass(SECOND);
+    table.publish(0, "0");
+    table.pass(SECOND);
+    table.part(0, 1);
+    table.settle();
+    (1..=5).for_each(|n| table.publish(0, &n.to_string()));
+    table.connect(1, 0);
+    table.pass(3 * SECOND);
+    assert_eq!(table.heard(1), ["0", "4", "5"]);
+    table.pass(61 * SECOND);
+    assert_eq!(table.nodes[1].standing().missed, 3);
+    assert!(
+        table.news[1]
+            .iter()
+            .any(|news| matches!(news, News::Gap { missed: 3, .. }))
+    );
+}
+
+#[test]
+fn who_begins_hears_what_is_published_from_then_on() {
+    let mut table = row(2);
+    table.publish(0, "old");
+    table.pass(SECOND);
+    let new = table.add(MeshConfig::default(), &[]);
+    table.connect(new, 1);
+    table.settle();
+    table.publish(0, "new");
+    table.pass(70 * SECOND);
+    assert_eq!(table.heard(new), ["new"]);
+    assert_eq!(
+        table.nodes[new].standing().missed,
+        0,
+        "nothing was promised before"
+    );
+}
+
+#[test]
+fn a_lost_frame_is_asked_for_at_a_neighbor_that_has_announced_it() {
+    let mut table = row(3);
+    table.connect(2, 0);
+    table.pass(10 * SECOND);
+    // Somebody's parent goes deaf: everything else about the connection stays.
+    let deaf = (1..3).find(|node| table.nodes[*node].standing().hop == 1);
+    let deaf = deaf.expect("somebody has a parent");
+    let publisher = (0..3)
+        .find(|node| table.nodes[*node].standing().is_root)
+        .expect("a root");
+    table.publish(publisher, "lost on one way");
+    table.drop_frames(publisher, deaf);
+    table.pass(3 * SECOND);
+    assert_eq!(table.heard(deaf), ["lost on one way"]);
+    assert!(table.nodes[deaf].standing().requested > 0);
+}
+
+#[test]
+fn a_leaf_publishes_and_hears_but_relays_nothing() {
+    let mut table = Table::with_nodes(2);
+    let leaf = table.add(
+        MeshConfig {
+            is_leaf: true,
+            ..MeshConfig::default()
+        },
+        &[],
+    );
+    table.connect(leaf, 0);
+    table.connect(leaf, 1);
+    table.pass(20 * SECOND);
+    table.publish(0, "from 0");
+    table.publish(leaf, "from the leaf");
+    table.pass(10 * SECOND);
+    assert_eq!(table.heard(1), ["from the leaf"]);
+    assert_eq!(table.heard(leaf), ["from 0"]);
+    assert!(!table.nodes[leaf].standing().is_root);
+    let role = |node: usize| {
+        table.nodes[node]
+            .neighbors
+            .members()
+            .next()
+            .expect("the leaf")
+            .1
+            .role
+    };
+    assert_eq!((role(0), role(1)), (Role::Leaf, Role::Leaf));
+}
+
+#[test]
+fn hops_are_bounded() {
+    let mut table = Table::new();
+    for _ in 0..5 {
+        table.add(
+            MeshConfig {
+                hops_max: 2,
+                ..MeshConfig::default()
+            },
+            &[],
+        );
+    }
+    for node in 1..5 {
+        table.connect(node, node - 1);
+    }
+    table.pass(SECOND);
+    table.publish(0, "so far");
+    table.pass(5 * SECOND);
+    let heard: Vec<_> = (1..5).map(|node| table.heard(node).len()).collect();
+    assert_eq!(heard, [1, 1, 0, 0]);
+}
+
+#[test]
+fn a_message_that_a_neighbor_does_not_take_is_withheld_and_counted() {
+    let mut table = row(2);
+    let key = table.connections(0, 1)[0];
+    table.nodes[0]
+        .neighbors
+        .member_mut(key)
+        .expect("a neighbor")
+        .message_bytes_max = 3;
+    table.publish(0, "four");
+    table.publish(0, "has");
+    table.settle();
+    assert_eq!(table.heard(1), ["has"]);
+    assert_eq!(table.nodes[0].standing().withheld, 1);
+}
+
+#[test]
+fn the_roots_place_is_taken_when_it_is_gone() {
+    let mut table = Table::with_nodes(4);
+    for (from, to) in [(1, 0), (2, 1), (3, 2), (0, 3), (0, 2)] {
+        table.connect(from, to);
+    }
+    table.pass(20 * SECOND);
+    let root = (0..4)
+        .find(|node| table.nodes[*node].standing().is_root)
+        .expect("a root");
+    table.kill(root);
+    table.pass(tree::PERIOD * 5);
+    let others: Vec<_> = (0..4).filter(|node| *node != root).collect();
+    let roots: Vec<_> = others
+        .iter()
+        .map(|node| table.nodes[*node].standing().root)
+        .collect();
+    assert!(roots.iter().all(|other| *other == roots[0]), "{roots:?}");
+    assert_ne!(roots[0], table.nodes[root].standing().root);
+    table.publish(others[0], "after");
+    table.settle();
+    assert!(
+        others[1..]
+            .iter()
+            .all(|node| table.heard(*node) == ["after"])
+    );
+}
+
+#[test]
+fn sequences_that_are_used_up_begin_anew_under_another_name() {
+    let mut table = row(2);
+    table.nodes[0].sequence = u32::MAX - 1;
+    (0..4).for_each(|n| table.publish(0, &n.to_string()));
+    table.settle();
+    assert_eq!(table.heard(1), ["0", "1", "2", "3"]);
+    let origins: Vec<_> = table.deliveries[1].iter().map(|d| d.origin).collect();
+    assert!(origins[0] != origins[3]);
+}
