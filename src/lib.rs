@@ -8,63 +8,79 @@
 //!
 //! let config = Config { binds: vec!["localhost:8080".parse()?], ..Config::default() };
 //! let node = Node::new(config)?;
-//! let handle = node.handle(); // stops the node, broadcasts, reads counters; from any thread
-//! std::thread::spawn(move || handle.broadcast([Message::text("hello")]));
+//! let handle = node.handle(); // publishes, broadcasts, reads counters, stops; from any thread
+//! std::thread::spawn(move || handle.publish("/sensors", Message::text("21.5")));
 //! node.run(&mut |received: &Received<'_>| {
-//!     println!("{} sent {} bytes", received.from, received.message.len());
+//!     println!("{} sent {} bytes in {}", received.from, received.message.len(), received.path);
 //! })?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
 //! # Architecture
 //!
-//! One thread, one `mio::Poll`, one slab of connections. Nothing blocks; the only other thread resolves
+//! One thread, one `mio::Poll`, one slab of connections. Nothing blocks; the only other threads resolve
 //! names, because the system's resolver can only block. Bytes go one way:
 //!
 //! ```text
 //!             ┌──────────────────────────── net ────────────────────────────┐
 //!  poll ────► │ token ─► connection ─► transport ─► upgrade ──┐             │
-//!  (ready)    │          (one read a      (socket)   (HTTP)   ├─► Event ────┼─► node ─► output
-//!             │           turn, shared               session ─┘             │   │
-//!             │           buffer)                   (WebSocket)             │   │ echo,
-//!             │                                                             │   │ broadcast
-//!  poll ◄──── │ transport ◄─ outbox ◄─────────── frame ◄────────────────────┼───┘
-//!  (writable) │ (one writev  (bounded)     (encoded once,                   │
+//!  (ready)    │          (one read a      (socket)   (HTTP)   ├─► Event ────┼─► node::relay ─► output
+//!             │           turn, shared               session ─┘             │    │    ▲  │
+//!             │           buffer)                   (WebSocket)             │    │    │  └ gathered for plain
+//!             │                                                             │    ▼    │    peers of a channel
+//!             │                                                             │   mesh ─► Output
+//!  poll ◄──── │ transport ◄─ outbox ◄─────────── frame ◄────────────────────┼─── Send, Dial, Close,
+//!  (writable) │ (one writev  (bounded)     (encoded once,                   │    echo, broadcast
 //!             │  a turn)                    shared)                         │
 //!             └─────────────────────────────────────────────────────────────┘
 //! ```
 //!
+//! What a plain peer sends is *published*: it goes to the node's output, to the plain peers of its channel,
+//! and by the mesh to all other nodes, which do the same. What neighbors send goes to the mesh, which says
+//! what of it is to be delivered and what to be passed on.
+//!
 //! One turn of the loop: wait until something is ready or due → take the time, once → note what is ready
 //! → accept a portion → read each noted connection once, within a budget → do what is due (deadlines,
-//! dialing, the periodic broadcast, which is flushed peer by peer) → flush every other connection with
-//! something queued → free the slots of those that have ended. With nothing ready and nothing due the node sleeps.
+//! dialing, the mesh, the periodic broadcast, which is flushed peer by peer) → send what was gathered for
+//! channels, peer by peer too → flush every other connection with something queued → free the slots of those
+//! that have ended, which the mesh may want to tell others. With nothing ready and nothing due the node sleeps.
 //!
 //! ## Modules
 //!
 //! | module | ring | what it owns |
 //! |---|---|---|
 //! | [`config`] | core | what a node is told; every bound, default and unit ([`config::limits`]) |
-//! | `message`, `counters`, `printable` | core | messages; what is counted; making a peer's text safe to show |
-//! | `net` | shell | connections: from sockets to whole messages and back; knows nothing of their meaning |
-//! | `net::{upgrade, session, outbox, dialer, admission, backoff, keepalive, timer}` | pure | the decisions: no socket and no clock; of randomness only keys and masks, which must not be guessed |
+//! | `message`, `node_id`, `counters`, `printable` | core | messages; names of nodes; what is counted; making a peer's text safe to show |
+//! | `subprotocol` | core | what two nodes agree on before they speak |
+//! | `net` | shell | connections: from sockets to whole messages and back; who is a neighbor, who is in which channel, whom to dial; knows nothing of what messages mean |
+//! | `net::{upgrade, session, outbox, dialer, channels, admission, backoff, keepalive, timer}` | pure | the decisions: no socket and no clock; of randomness only keys and masks, which must not be guessed |
 //! | `net::{transport, socket, listener, resolver}` | shell | the system calls |
-//! | `net::{network, inbound, outbound, connection}` | shell | what ties the two together |
+//! | `net::{network, inbound, outbound, sending, connection}` | shell | what ties the two together |
+//! | `mesh` | core | the protocol between nodes, without I/O: who is a neighbor of whom, which way messages take, that each is taken in once |
 //! | `node` | shell | the loop; the only place that sees connections and what messages mean |
+//! | `node::{relay, publishers, broadcast}` | shell | what becomes of messages: between connections and mesh; how fast plain peers may publish; the periodic broadcast |
 //! | `cli`, `console` (in the program) | edge | options; standard output and error that never block |
 //!
-//! `net` never imports `node`; the core imports neither. A test holds the tree against this.
+//! `net` never imports `node` or `mesh`; the core imports neither `net` nor `node`. A test holds the tree against this.
 //!
 //! ## Invariants
 //!
 //! - The clock is read once a turn, in `node`. Everything else gets the time as an argument.
 //! - A token names one connection for ever: it carries a generation, and slots are freed only at the
-//!   end of a turn. A stale event matches nothing.
+//!   end of a turn. A stale event matches nothing. So it is with the id of a dial.
+//! - A neighbor is who negotiated our subprotocol and, if we dialed, said that it is a node. Everyone
+//!   else is a plain peer, and that a server declines the offer is no reason not to be connected.
+//! - A plain peer is in the index of its channel from the upgrade until its slot is free.
 //! - What waits for a peer in user space is in its outbox, all of it, and counted. Tungstenite works on
 //!   a stream that queues every write at once, so its own buffer is always empty.
 //! - A peer is not read while it leaves more of our answers (pongs, echoes) waiting than the high-water
 //!   mark: what a peer makes us answer is bounded by what it takes.
 //! - A peer is slow only when its socket takes no more: before a message overflows, the outbox is
-//!   flushed.
+//!   flushed. A neighbor that is slow is closed, whatever the policy for plain peers: it misses nothing
+//!   without knowing.
+//! - What is gathered for channels in a turn is sent in that turn: it is bounded by what a turn reads.
+//! - Nothing is sent to a neighbor but what the mesh says, and what is for direct peers only to those that
+//!   have said hello.
 //! - What was received is worked through message by message; what the node answers to one is queued
 //!   before the next is looked at.
 //! - After the decision to close nothing but the Close is queued: no peer sees a silent gap.

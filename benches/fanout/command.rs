@@ -11,6 +11,8 @@ pub(crate) enum ServerCommand {
     Broadcast { count: usize, bytes: usize },
     /// The same, all frames of a peer in one write: the floor only.
     Coalesce { count: usize, bytes: usize },
+    /// Answer as soon as there are so many neighbors: wsmesh only.
+    Await { neighbors: u64 },
 }
 
 /// For the generator. It answers each with a line of its own when that is done.
@@ -23,6 +25,10 @@ pub(crate) enum GeneratorCommand {
         server: SocketAddr,
         buffer_bytes: usize,
     },
+    /// Open one more peer, to publish by.
+    Publisher { server: SocketAddr },
+    /// Publish `count` messages of `bytes` bytes; no answer.
+    Publish { count: usize, bytes: usize },
     /// Answer at once; then wait until every peer has got `count` messages of `bytes` bytes.
     Expect { count: usize, bytes: usize },
     /// Send a ping from every peer and wait for all pongs, `rounds` times.
@@ -36,6 +42,7 @@ impl fmt::Display for ServerCommand {
         match self {
             Self::Broadcast { count, bytes } => write!(f, "broadcast {count} {bytes}"),
             Self::Coalesce { count, bytes } => write!(f, "coalesce {count} {bytes}"),
+            Self::Await { neighbors } => write!(f, "await {neighbors}"),
         }
     }
 }
@@ -54,6 +61,9 @@ impl FromStr for ServerCommand {
                 count: words.next()?,
                 bytes: words.next()?,
             }),
+            "await" => Ok(Self::Await {
+                neighbors: words.next()?,
+            }),
             _ => Err(words.unknown()),
         }
     }
@@ -67,6 +77,8 @@ impl fmt::Display for GeneratorCommand {
                 server,
                 buffer_bytes,
             } => write!(f, "stall {server} {buffer_bytes}"),
+            Self::Publisher { server } => write!(f, "publisher {server}"),
+            Self::Publish { count, bytes } => write!(f, "publish {count} {bytes}"),
             Self::Expect { count, bytes } => write!(f, "expect {count} {bytes}"),
             Self::Ping { rounds } => write!(f, "ping {rounds}"),
             Self::Drop => write!(f, "drop"),
@@ -87,6 +99,13 @@ impl FromStr for GeneratorCommand {
             "stall" => Ok(Self::Stall {
                 server: words.next()?,
                 buffer_bytes: words.next()?,
+            }),
+            "publisher" => Ok(Self::Publisher {
+                server: words.next()?,
+            }),
+            "publish" => Ok(Self::Publish {
+                count: words.next()?,
+                bytes: words.next()?,
             }),
             "expect" => Ok(Self::Expect {
                 count: words.next()?,

@@ -140,6 +140,7 @@ fn broadcast(command: ServerCommand, connections: &mut Slab<Connection>) {
                 let _ = connection.send(&frames);
             }
         }
+        ServerCommand::Await { .. } => {}
     }
 }
 

@@ -77,6 +77,8 @@ struct Load {
     peers: Vec<Peer>,
     /// Never read from.
     stalled: Vec<BlockingStream>,
+    /// Never read from either: nobody hears what it has published itself.
+    publisher: Option<BlockingStream>,
     task: Task,
     /// Peers that have done their part of the task.
     finished: usize,
@@ -131,8 +133,19 @@ impl Load {
                 server,
                 buffer_bytes,
             } => {
-                self.stalled.push(stall(server, buffer_bytes)?);
+                self.stalled.push(upgraded(server, Some(buffer_bytes))?);
                 println!("done");
+            }
+            GeneratorCommand::Publisher { server } => {
+                let publisher = upgraded(server, None)?;
+                publisher.set_nodelay(true)?;
+                self.publisher = Some(publisher);
+                println!("done");
+            }
+            GeneratorCommand::Publish { count, bytes } => {
+                let publisher = self.publisher.as_mut().ok_or("there is no publisher")?;
+                let frame = wire::client_frame(wire::TEXT, wire::text(bytes).as_bytes());
+                publisher.write_all(&frame.repeat(count))?;
             }
             GeneratorCommand::Expect { count, bytes } => {
                 self.begin_round();
@@ -154,6 +167,7 @@ impl Load {
                     SockRef::from(&peer.stream).set_linger(Some(Duration::ZERO))?;
                 }
                 self.stalled.clear();
+                self.publisher = None;
                 self.task = Task::None;
                 println!("done");
             }
@@ -371,10 +385,12 @@ impl Task {
 }
 
 /// A peer that upgrades and never reads again.
-fn stall(server: SocketAddr, buffer_bytes: usize) -> Outcome<BlockingStream> {
+fn upgraded(server: SocketAddr, buffer_bytes: Option<usize>) -> Outcome<BlockingStream> {
     let socket = Socket::new(Domain::for_address(server), Type::STREAM, None)?;
-    // Before the connection is made, so that the window is small from the start.
-    socket.set_recv_buffer_size(buffer_bytes)?;
+    if let Some(buffer_bytes) = buffer_bytes {
+        // Before the connection is made, so that the window is small from the start.
+        socket.set_recv_buffer_size(buffer_bytes)?;
+    }
     socket.connect(&server.into())?;
     let mut stream = BlockingStream::from(socket);
     stream.write_all(wire::request_head(server).as_bytes())?;
@@ -385,7 +401,7 @@ fn stall(server: SocketAddr, buffer_bytes: usize) -> Outcome<BlockingStream> {
         response.push(byte[0]);
     }
     if !wire::is_upgrade_granted(&response) {
-        return Err("the upgrade of the stalled peer was refused".into());
+        return Err("an upgrade was refused".into());
     }
     Ok(stream)
 }

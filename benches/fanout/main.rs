@@ -16,17 +16,20 @@
 //! good server, so elapsed time says little.
 
 mod article;
+mod chain;
 mod command;
 mod floor;
 mod generator;
 mod measure;
 mod node;
+mod relay;
 mod scenarios;
 mod subject;
 mod table;
 mod wire;
 
 use std::error::Error;
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -65,12 +68,12 @@ impl Role {
         }
     }
 
-    fn run(self) -> Outcome<()> {
+    fn run(self, dial: Option<SocketAddr>) -> Outcome<()> {
         match self {
             Self::Floor => Ok(floor::run()?),
             Self::Article => Ok(article::run()?),
-            Self::Wsmesh => node::run(SlowPeer::Disconnect),
-            Self::WsmeshDropOldest => node::run(SlowPeer::DropOldest),
+            Self::Wsmesh => node::run(SlowPeer::Disconnect, dial),
+            Self::WsmeshDropOldest => node::run(SlowPeer::DropOldest, dial),
             Self::Generator => generator::run(),
         }
     }
@@ -97,6 +100,9 @@ struct Arguments {
     /// How the driver starts servers and generators.
     #[arg(long, value_enum, hide = true)]
     role: Option<Role>,
+    /// Whom a server of this crate dials.
+    #[arg(long, hide = true)]
+    dial: Option<SocketAddr>,
 }
 
 impl Arguments {
@@ -122,7 +128,7 @@ impl Arguments {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let outcome = match arguments.role {
-        Some(role) => role.run(),
+        Some(role) => role.run(arguments.dial),
         None if cfg!(target_os = "linux") => drive(&arguments),
         None => Err("Linux only: the figures come from /proc".into()),
     };

@@ -1,7 +1,10 @@
 //! wsmesh as a server under test, through its library.
 
-use wsmesh::config::{Limits, SlowPeer};
+use wsmesh::config::{Limits, MeshConfig, SlowPeer};
 use wsmesh::{Config, Message, Node, Received};
+
+use std::net::SocketAddr;
+use std::time::Duration;
 
 use crate::command::{self, ServerCommand};
 use crate::{Outcome, wire};
@@ -9,17 +12,28 @@ use crate::{Outcome, wire};
 /// More connections than any scenario opens, all from one address.
 const CONNECTIONS_MAX: usize = 100_000;
 
+/// How often it is looked whether the neighbors are there.
+const LOOK_INTERVAL: Duration = Duration::from_millis(20);
+
 /// Serves until standard input ends.
-pub(crate) fn run(slow_peer: SlowPeer) -> Outcome<()> {
+pub(crate) fn run(slow_peer: SlowPeer, dial: Option<SocketAddr>) -> Outcome<()> {
+    let peers = dial.map(|address| format!("ws://{address}").parse());
     let config = Config {
         binds: vec!["127.0.0.1:0".parse()?],
+        peers: peers.into_iter().collect::<Result<_, _>>()?,
         interval: None,
         slow_peer,
+        // Nodes in a row stay in it: none looks for another neighbor.
+        mesh: MeshConfig {
+            degree: 1,
+            ..MeshConfig::default()
+        },
         limits: Limits {
             connections_max: CONNECTIONS_MAX,
             connections_per_address_max: CONNECTIONS_MAX,
             handshakes_max: CONNECTIONS_MAX,
             ping_interval: None,
+            publish_rate_max: None,
             ..Limits::default()
         },
         ..Config::default()
@@ -31,8 +45,16 @@ pub(crate) fn run(slow_peer: SlowPeer) -> Outcome<()> {
     }
     std::thread::spawn(move || {
         while let Ok(Some(command)) = command::next() {
-            let ServerCommand::Broadcast { count, bytes } = command else {
-                continue;
+            let (count, bytes) = match command {
+                ServerCommand::Broadcast { count, bytes } => (count, bytes),
+                ServerCommand::Coalesce { .. } => continue,
+                ServerCommand::Await { neighbors } => {
+                    while handle.counters().neighbors < neighbors {
+                        std::thread::sleep(LOOK_INTERVAL);
+                    }
+                    println!("joined");
+                    continue;
+                }
             };
             // Each with memory of its own, as messages of a real application have.
             let messages = (0..count).map(|_| Message::Text(wire::text(bytes).into()));

@@ -7,15 +7,16 @@ use wsmesh::config::Limits;
 
 use crate::command::ServerCommand;
 use crate::measure::Series;
+use crate::relay;
 use crate::subject::{Cost, Subject};
 use crate::table::{Column, Report, Row};
 use crate::{Outcome, Role};
 
 /// The servers that are compared, in the order of the table's columns.
-const ROLES: [Role; 3] = [Role::Floor, Role::Article, Role::Wsmesh];
-const FLOOR: usize = 0;
+pub(crate) const ROLES: [Role; 3] = [Role::Floor, Role::Article, Role::Wsmesh];
+pub(crate) const FLOOR: usize = 0;
 const ARTICLE: usize = 1;
-const WSMESH: usize = 2;
+pub(crate) const WSMESH: usize = 2;
 
 /// Messages of a broadcast.
 const SIZES_BYTES: [usize; 3] = [64, 1024, 16 * 1024];
@@ -71,6 +72,10 @@ pub(crate) enum Scenario {
     Stream,
     /// A hundred small messages to all at once.
     Burst,
+    /// What a peer publishes, to all others.
+    Relay,
+    /// A message on its way from node to node.
+    Hop,
     /// Answering pings.
     Ping,
     /// Memory of idle peers, and what broadcasts leave behind.
@@ -131,6 +136,11 @@ impl Plan {
         }
     }
 
+    /// How often a message to all is repeated for one sample.
+    pub(crate) fn times(&self, peers: usize) -> usize {
+        (self.deliveries / peers).clamp(1, QUICK_ACKNOWLEDGEMENTS)
+    }
+
     fn has(&self, scenario: Scenario) -> bool {
         self.scenarios.contains(&scenario)
     }
@@ -159,9 +169,15 @@ pub(crate) fn run(plan: &Plan) -> Outcome<Report> {
         if in_turns.iter().any(|&scenario| plan.has(scenario)) {
             fan_out(plan, peers, &mut report)?;
         }
+        if plan.has(Scenario::Relay) {
+            relay::relay(plan, peers, &mut report)?;
+        }
         if plan.has(Scenario::Memory) {
             memory(peers, &mut report)?;
         }
+    }
+    if plan.has(Scenario::Hop) {
+        relay::hop(plan, &mut report)?;
     }
     if plan.has(Scenario::Stalled) {
         stalled(plan, &mut report)?;
@@ -201,7 +217,7 @@ fn fan_out(plan: &Plan, peers: usize, report: &mut Report) -> Outcome<()> {
     if plan.has(Scenario::Broadcast) {
         for bytes in SIZES_BYTES {
             eprintln!("broadcast of {bytes} bytes, {peers} peers …");
-            let times = (plan.deliveries / peers).clamp(1, QUICK_ACKNOWLEDGEMENTS);
+            let times = plan.times(peers);
             let columns = in_turns(plan.rounds, ROLES.len(), times * peers, |which| {
                 subjects[which]
                     .send(times, ServerCommand::Broadcast { count: 1, bytes })
@@ -292,7 +308,7 @@ fn burst(plan: &Plan, peers: usize, subjects: &mut [Subject], report: &mut Repor
 
 /// Runs `count` alternatives in turns, rotated from round to round, and gives for each the time
 /// per unit of work in microseconds. The first round only warms up. An alternative may pass.
-fn in_turns(
+pub(crate) fn in_turns(
     rounds: usize,
     count: usize,
     units: usize,

@@ -48,14 +48,8 @@ pub(crate) struct Subject {
 
 impl Subject {
     pub(crate) fn start(role: Role) -> Outcome<Self> {
-        let mut server = Process::start(role, SERVER_CORE)?;
-        let mut generator = Process::start(Role::Generator, GENERATOR_CORE)?;
-        let line = server.hear()?;
-        let address = line
-            .strip_prefix("listening on ")
-            .and_then(|address| address.parse().ok());
-        let address = address.ok_or_else(|| format!("the server says `{line}`"))?;
-        generator.hear_word("ready")?;
+        let (server, address) = Process::start_server(role, None)?;
+        let generator = Process::start_generator()?;
         Ok(Self {
             server,
             generator,
@@ -105,7 +99,10 @@ impl Subject {
     /// The same without the pause.
     pub(crate) fn send_on(&mut self, times: usize, command: ServerCommand) -> Outcome<Cost> {
         let (ServerCommand::Broadcast { count, bytes } | ServerCommand::Coalesce { count, bytes }) =
-            command;
+            command
+        else {
+            return Err("this sends nothing".into());
+        };
         let cost = self.costs(|subject| {
             for _ in 0..times {
                 subject
@@ -113,6 +110,30 @@ impl Subject {
                     .ask(&GeneratorCommand::Expect { count, bytes }, "ready")?;
                 subject.server.tell(&command)?;
                 subject.generator.hear_word("done")?;
+            }
+            Ok(())
+        });
+        self.last_sent = Instant::now();
+        cost
+    }
+
+    /// Opens one more peer, to publish by.
+    pub(crate) fn connect_publisher(&mut self) -> Outcome<()> {
+        let server = self.address;
+        self.generator
+            .ask(&GeneratorCommand::Publisher { server }, "done")
+    }
+
+    /// Lets that peer publish after a pause, `times` times `count` messages at once, and waits each time until
+    /// every other peer has received all.
+    pub(crate) fn publish(&mut self, times: usize, count: usize, bytes: usize) -> Outcome<Cost> {
+        let pause = PAUSE.saturating_sub(self.last_sent.elapsed());
+        if !pause.is_zero() {
+            thread::sleep(pause);
+        }
+        let cost = self.costs(|subject| {
+            for _ in 0..times {
+                subject.generator.publish(count, bytes)?;
             }
             Ok(())
         });
@@ -176,7 +197,7 @@ impl Drop for Subject {
 
 /// A child of the driver that takes and answers in lines. It leaves when its standard input ends,
 /// so nothing stays behind when the driver is killed.
-struct Process {
+pub(crate) struct Process {
     role: Role,
     child: Child,
     stdin: ChildStdin,
@@ -184,7 +205,34 @@ struct Process {
 }
 
 impl Process {
-    fn start(role: Role, core: usize) -> Outcome<Self> {
+    /// A server, and where it listens.
+    pub(crate) fn start_server(
+        role: Role,
+        dial: Option<SocketAddr>,
+    ) -> Outcome<(Self, SocketAddr)> {
+        let mut server = Self::start(role, SERVER_CORE, dial)?;
+        let line = server.hear()?;
+        let address = line
+            .strip_prefix("listening on ")
+            .and_then(|address| address.parse().ok());
+        let address = address.ok_or_else(|| format!("the server says `{line}`"))?;
+        Ok((server, address))
+    }
+
+    pub(crate) fn start_generator() -> Outcome<Self> {
+        let mut generator = Self::start(Role::Generator, GENERATOR_CORE, None)?;
+        generator.hear_word("ready")?;
+        Ok(generator)
+    }
+
+    /// Lets a generator publish, and waits until all its peers have received it.
+    pub(crate) fn publish(&mut self, count: usize, bytes: usize) -> Outcome<()> {
+        self.ask(&GeneratorCommand::Expect { count, bytes }, "ready")?;
+        self.tell(&GeneratorCommand::Publish { count, bytes })?;
+        self.hear_word("done")
+    }
+
+    fn start(role: Role, core: usize, dial: Option<SocketAddr>) -> Outcome<Self> {
         let program = std::env::current_exe()?;
         // The command, not a system call: there is no safe one in std, and this keeps the id.
         let mut command = Command::new("taskset");
@@ -193,7 +241,8 @@ impl Process {
             .arg(core.to_string())
             .arg(program)
             .arg("--role")
-            .arg(role.name());
+            .arg(role.name())
+            .args(dial.map(|address| format!("--dial={address}")));
         let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -217,7 +266,7 @@ impl Process {
         })
     }
 
-    fn id(&self) -> u32 {
+    pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
 
@@ -225,7 +274,7 @@ impl Process {
         Ok(writeln!(self.stdin, "{command}")?)
     }
 
-    fn ask(&mut self, command: &impl std::fmt::Display, answer: &str) -> Outcome<()> {
+    pub(crate) fn ask(&mut self, command: &impl std::fmt::Display, answer: &str) -> Outcome<()> {
         self.tell(command)?;
         self.hear_word(answer)
     }
@@ -248,7 +297,7 @@ impl Process {
         }
     }
 
-    fn wait_until_quiet(&self) -> Outcome<()> {
+    pub(crate) fn wait_until_quiet(&self) -> Outcome<()> {
         let deadline = Instant::now() + QUIET_TIMEOUT;
         let mut before = measure::cpu(self.id())?;
         loop {

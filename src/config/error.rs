@@ -2,7 +2,7 @@
 
 use super::{Size, Time, limits};
 
-/// Why a [`Config`] cannot work. Names the flags and what was given.
+/// Why a [`Config`](super::Config) cannot work. Names the flags and what was given.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {

@@ -184,8 +184,6 @@ const _: () = {
     assert!(history.messages_max <= HISTORY_MESSAGES_CEILING);
     assert!(history.bytes_max >= HISTORY_BYTES_FLOOR);
     assert!(history.bytes_max <= HISTORY_BYTES_CEILING);
-    // A message of default size can be kept.
-    assert!(history.bytes_max >= defaults.message_bytes_max);
     assert!(DEGREE_MAX_DEFAULT <= DEGREE_CEILING * DEGREE_SPREAD);
     // Publications of one peer are some nanoseconds apart.
     assert!(PUBLISH_RATE_CEILING <= 1_000_000_000);

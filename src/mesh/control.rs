@@ -64,7 +64,7 @@ pub(super) struct Hello {
     /// the mesh can be joined.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) urgent: bool,
-    /// By origin, up to which sequence it has everything. Absent: it begins now and misses nothing.
+    /// By origin, up to which sequence it has everything. Absent: it begins now, and wants nothing from before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) have: Option<BTreeMap<String, u32>>,
 }

@@ -14,6 +14,7 @@ use super::{
     Delivery, Mesh, Output, PeerKey, Reach,
     codec::{self, Frame, IDS_PER_FRAME_MAX, MessageId, Publication},
     control::Role,
+    seen::Taken,
 };
 use crate::{message::Message, node_id::NodeId};
 
@@ -101,7 +102,8 @@ impl Mesh {
             if let Some(member) = self.neighbors.member_mut(from) {
                 member.to_announce.retain(|announced| *announced != id);
             }
-            if !self.seen.insert(id, now) {
+            let taken = self.seen.insert(id, now);
+            if taken == Taken::Known {
                 self.standing.duplicates += 1;
                 return;
             }
@@ -109,6 +111,9 @@ impl Mesh {
             self.standing.received += 1;
             if hops < self.config.hops_max {
                 self.pass_on(id, codec::passed_on(frame), Some(from), now);
+            }
+            if taken == Taken::Old {
+                return;
             }
         }
         let reach = if is_direct {

@@ -168,6 +168,13 @@ impl Mesh {
             _ if self.config.is_leaf => Role::Leaf,
             _ => Role::Peer,
         };
+        // A relay that begins takes what its neighbors keep: others may lack it.
+        let has_use = match role {
+            Role::Peer => true,
+            Role::Leaf => self.has_begun,
+            Role::Probe => false,
+        };
+        let have = has_use.then(|| self.seen.have());
         // Who cannot be reached does not have others try.
         let is_reachable = role == Role::Peer && !self.overlay.is_out_of_reach();
         let ports = if is_reachable {
@@ -192,7 +199,7 @@ impl Mesh {
             degree_max: self.config.degree_max() as u32,
             max_message: self.place.message_bytes_max as u64,
             urgent: is_alone || purpose == Some(&Purpose::Revive),
-            have: (self.has_begun && role != Role::Probe).then(|| self.seen.have()),
+            have,
         }
     }
 
@@ -364,6 +371,7 @@ impl Mesh {
             let hello = self.hello(None, now);
             self.send_control(peer, &Control::Hello(hello));
         }
+        self.tell(News::Met(peer));
         if self.alone_since.take().is_some() {
             self.tell(News::Joined);
         }
@@ -377,7 +385,7 @@ impl Mesh {
         if let Some(Purpose::Rotate(old)) = purpose {
             self.rotate_out(old, now);
         }
-        self.wake_upkeep(now);
+        self.on_change(now);
     }
 
     /// Learns what the neighbor has, and offers it what it has not.

@@ -194,7 +194,7 @@ impl Mesh {
             self.wake_resting(|_| true);
         }
         self.tell_eagerness();
-        self.wake_upkeep(now);
+        self.on_change(now);
     }
 
     fn rest(&mut self, url: &PeerUrl, rest: Rest) {

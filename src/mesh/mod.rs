@@ -56,7 +56,6 @@ use crate::{
 mod code {
     /// Nothing is wrong: the connection is not needed.
     pub(super) const NORMAL: u16 = 1000;
-    pub(super) const GOING_AWAY: u16 = 1001;
     pub(super) const PROTOCOL: u16 = 1002;
     pub(super) const POLICY: u16 = 1008;
     pub(super) const TRY_AGAIN: u16 = 1013;

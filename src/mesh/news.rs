@@ -8,6 +8,8 @@ use crate::{config::PeerUrl, node_id::NodeId};
 /// Something that a person should hear of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum News {
+    /// There is a neighbor at the other end of this connection.
+    Met(PeerKey),
     /// The first neighbor, or the first again.
     Joined,
     /// The last neighbor is gone.
@@ -21,7 +23,7 @@ pub(crate) enum News {
 impl News {
     pub(crate) fn level(&self) -> log::Level {
         match self {
-            Self::Joined | Self::Alone | Self::Reached(_) => log::Level::Info,
+            Self::Met(_) | Self::Joined | Self::Alone | Self::Reached(_) => log::Level::Info,
             Self::Gap { .. } => log::Level::Warn,
         }
     }
@@ -30,6 +32,7 @@ impl News {
 impl fmt::Display for News {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Met(_) => write!(f, "connected to a neighbor"),
             Self::Joined => write!(f, "joined the mesh"),
             Self::Alone => write!(f, "no neighbor left"),
             Self::Reached(url) => write!(f, "others can reach this node at {url}"),

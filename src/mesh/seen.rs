@@ -34,18 +34,23 @@ struct Window {
     bits: Vec<u64>,
     /// What is missing below is no gap: it was published before this node knew the origin.
     counted_from: u32,
+    /// What comes below is for others only: it was published before this node began.
+    heard_from: u32,
     /// Since when something up to there has been missing.
     hole: Option<(Instant, u32)>,
     heard_at: Instant,
 }
 
 impl Window {
-    fn new(floor: u32, counted_from: u32, now: Instant) -> Self {
+    /// `first` is the first message that must not be missed.
+    fn new(first: u32, heard_from: u32, now: Instant) -> Self {
+        let floor = first.saturating_sub(1).saturating_sub(LOOK_BACK);
         Self {
             floor,
             highest: floor,
             bits: Vec::new(),
-            counted_from,
+            counted_from: first,
+            heard_from,
             hole: None,
             heard_at: now,
         }
@@ -132,6 +137,16 @@ impl Window {
     }
 }
 
+/// What a message is to this node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Taken {
+    New,
+    /// New, but published before this node began: for others only.
+    Old,
+    /// It was there already, or it is too old to tell.
+    Known,
+}
+
 #[derive(Debug)]
 pub(super) struct Seen {
     young: BTreeMap<NodeId, Window>,
@@ -168,28 +183,28 @@ impl Seen {
         window.is_some_and(|window| window.contains(id.sequence))
     }
 
-    /// Takes a message in. Returns false if it was there already, or is too old to tell.
-    pub(super) fn insert(&mut self, id: MessageId, now: Instant) -> bool {
-        let first = id.sequence;
-        let window = self.window(id.origin, now, || {
-            let floor = first.saturating_sub(1).saturating_sub(LOOK_BACK);
-            Window::new(floor, first, now)
-        });
+    /// Takes a message in.
+    pub(super) fn insert(&mut self, id: MessageId, now: Instant) -> Taken {
+        let window = self.window(id.origin, now, || Window::new(id.sequence, 0, now));
         if window.contains(id.sequence) {
-            return false;
+            return Taken::Known;
         }
+        let taken = if id.sequence < window.heard_from {
+            Taken::Old
+        } else {
+            Taken::New
+        };
         let given_up = window.insert(id.sequence, now);
         window.heard_at = now;
         let has_hole = window.hole.is_some();
         self.note(id.origin, has_hole, given_up, now);
-        true
+        taken
     }
 
     /// Begins with what comes after this message of the origin.
     pub(super) fn begin(&mut self, id: MessageId, now: Instant) {
-        self.window(id.origin, now, || {
-            Window::new(id.sequence, id.sequence, now)
-        });
+        let first = id.sequence.saturating_add(1);
+        self.window(id.origin, now, || Window::new(first, first, now));
     }
 
     /// A neighbor has all up to this message. Evidence of what is missing here, and nothing more: it may lie.
@@ -339,9 +354,8 @@ mod tests {
 
         fn insert(&mut self, sequences: impl IntoIterator<Item = u32>) -> Vec<bool> {
             let sequences = sequences.into_iter();
-            sequences
-                .map(|sequence| self.seen.insert(id(sequence), self.now))
-                .collect()
+            let taken = sequences.map(|sequence| self.seen.insert(id(sequence), self.now));
+            taken.map(|taken| taken == Taken::New).collect()
         }
 
         fn gap(&mut self) -> u32 {
@@ -404,6 +418,16 @@ mod tests {
         test.now += PATIENCE;
         assert_eq!(test.gap(), 0);
         assert_eq!(test.insert([498, 502]), [false, true]);
+    }
+
+    #[test]
+    fn what_was_before_this_node_began_is_for_others() {
+        let mut test = Test::new();
+        test.seen.begin(id(9), test.now);
+        let taken = [7, 7, 10, 9].map(|sequence| test.seen.insert(id(sequence), test.now));
+        assert_eq!(taken, [Taken::Old, Taken::Known, Taken::New, Taken::Old]);
+        test.now += PATIENCE;
+        assert_eq!(test.gap(), 0);
     }
 
     #[test]

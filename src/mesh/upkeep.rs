@@ -17,6 +17,9 @@ use crate::config::PeerUrl;
 const SHUFFLE_INTERVAL: Duration = Duration::from_secs(30);
 const ROTATE_INTERVAL: Duration = Duration::from_secs(80);
 const REVIVE_INTERVAL: Duration = Duration::from_secs(60);
+/// Until the next random walk when a neighbor has come or gone and there are too few: those who are left should
+/// know of one another before the next one goes.
+const SHUFFLE_INTERVAL_FEW: Duration = Duration::from_secs(1);
 /// Between two attempts to revive, without any neighbor.
 const REVIVE_INTERVAL_ALONE: Duration = Duration::from_secs(5);
 /// Until the next look at the connections when something is wanted that cannot be had yet.
@@ -36,6 +39,17 @@ impl Mesh {
     pub(super) fn wake_upkeep(&mut self, at: Instant) {
         let upkeep = &mut self.timers.upkeep;
         *upkeep = Some(upkeep.map_or(at, |current| current.min(at)));
+    }
+
+    /// A neighbor has come or gone.
+    pub(super) fn on_change(&mut self, now: Instant) {
+        let (dialable, _) = self.neighbors.degrees();
+        if dialable > 0 && dialable < self.degree_wanted() {
+            let soon = self.in_about(SHUFFLE_INTERVAL_FEW, now);
+            let shuffle = self.timers.shuffle.get_or_insert(soon);
+            *shuffle = soon.min(*shuffle);
+        }
+        self.wake_upkeep(now);
     }
 
     pub(super) fn look_after_connections(&mut self, now: Instant) {
@@ -105,17 +119,11 @@ impl Mesh {
             self.timers.revive = None;
         }
         let is_alone = self.alone_since.is_some();
-        let mut in_about = |interval: Duration| {
-            let percent = self.rng.random_range(75..125u32);
-            now + interval * percent / 100
-        };
-        if !is_alone {
-            self.timers
-                .shuffle
-                .get_or_insert_with(|| in_about(SHUFFLE_INTERVAL));
-            self.timers
-                .rotate
-                .get_or_insert_with(|| in_about(ROTATE_INTERVAL));
+        if !is_alone && self.timers.shuffle.is_none() {
+            self.timers.shuffle = Some(self.in_about(SHUFFLE_INTERVAL, now));
+        }
+        if !is_alone && self.timers.rotate.is_none() {
+            self.timers.rotate = Some(self.in_about(ROTATE_INTERVAL, now));
         }
         if self.overlay.has_dead() {
             let interval = if is_alone {
@@ -123,10 +131,16 @@ impl Mesh {
             } else {
                 REVIVE_INTERVAL
             };
-            let at = in_about(interval);
+            let at = self.in_about(interval, now);
             let revive = self.timers.revive.get_or_insert(at);
             *revive = (*revive).min(now + interval * 5 / 4);
         }
+    }
+
+    /// Moved by up to a quarter, so that nodes which began together do not go on together.
+    fn in_about(&mut self, interval: Duration, now: Instant) -> Instant {
+        let percent = self.rng.random_range(75..125u32);
+        now + interval * percent / 100
     }
 
     /// Neighbors that this node wants.

@@ -29,6 +29,8 @@ mod socket;
 mod timer;
 mod token;
 mod transport;
+#[cfg(test)]
+mod trial;
 mod upgrade;
 
 use std::{fmt, net::SocketAddr, time::Duration};

@@ -53,7 +53,11 @@ impl Network {
         let Some(url) = self.dialer.url(dial) else {
             return;
         };
-        if let Err(error) = self.resolver.ask(dial, url.host(), url.port()) {
+        let is_configured = self.dialer.is_configured(dial);
+        let asked = self
+            .resolver
+            .ask(dial, url.host(), url.port(), is_configured);
+        if let Err(error) = asked {
             let failure = format!("its name cannot be resolved: {error}");
             self.settle_name(dial, Err(failure), now);
         }
@@ -169,5 +173,185 @@ impl Network {
 
     fn tell_dial_failed(&mut self, url: PeerUrl, failure: DialFailure) {
         self.events.push_back(Event::DialFailed { url, failure });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{net::TcpListener, time::Duration};
+
+    use super::*;
+    use crate::{
+        config::{Config, limits::DIALS_MAX},
+        net::{
+            Kind,
+            trial::{Client, Trial, opened, wait_among},
+        },
+    };
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    fn trial() -> Trial {
+        Trial::new(&Config::default(), Instant::now())
+    }
+
+    fn url(text: &str) -> PeerUrl {
+        text.parse().expect("it is a URL")
+    }
+
+    fn dial_failed(event: &Event) -> Option<(PeerUrl, DialFailure)> {
+        match event {
+            Event::DialFailed { url, failure } => Some((url.clone(), *failure)),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn two_networks_become_neighbors_and_a_dial_is_made_once() {
+        let (mut one, mut two) = (trial(), trial());
+        let url = two.url("/any?x");
+        for _ in 0..3 {
+            one.network.dial(&url, one.now);
+            let dialed = wait_among("it is dialed", &mut [&mut one, &mut two], opened);
+            let accepted = wait_among("it has dialed", &mut [&mut two, &mut one], opened);
+            assert_eq!(one.network.kind(dialed), Some(Kind::Neighbor));
+            assert_eq!(two.network.kind(accepted), Some(Kind::Neighbor));
+            assert_eq!(one.network.dialed_url(dialed), Some(&url));
+            assert_eq!(two.network.dialed_url(accepted), None);
+            let remote = one.network.remote(dialed).expect("it is there");
+            assert_eq!(remote.port(), url.port());
+
+            // It is there already.
+            one.network.dial(&url, one.now);
+            one.rest();
+            assert_eq!(one.network.len(), 1);
+
+            let reason = CloseReason::ByNode(1000, "enough".to_owned());
+            two.network.close(accepted, reason, two.now);
+            let ended = |event: &Event| match event {
+                Event::Closed { peer, kind, .. } if *peer == dialed => Some(*kind),
+                _ => None,
+            };
+            let kind = wait_among("it has ended", &mut [&mut one, &mut two], ended);
+            assert_eq!(kind, Kind::Neighbor);
+            one.now += HOUR;
+            one.rest();
+            assert_eq!(one.network.len(), 0, "it is not dialed again");
+            assert_eq!(one.network.next_deadline(one.now), None);
+            two.wait_closed(accepted);
+        }
+    }
+
+    #[test]
+    fn a_dial_that_fails_is_told_and_not_repeated() {
+        let mut trial = trial();
+        // Bound and given back: nobody listens there.
+        let free = TcpListener::bind("127.7.8.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap();
+        let url = url(&format!("ws://{free}"));
+        for _ in 0..2 {
+            trial.network.dial(&url, trial.now);
+            let told = trial.wait("the failure", dial_failed);
+            assert_eq!(told, (url.clone(), DialFailure::Unreachable));
+            trial.now += HOUR;
+            trial.rest();
+        }
+        assert_eq!(trial.network.counters().dials, 2);
+        let own = trial.url("/");
+        trial.network.dial(&own, trial.now);
+        let told = trial.wait("the failure", dial_failed);
+        assert_eq!(told, (own, DialFailure::Itself));
+    }
+
+    #[test]
+    fn more_dials_than_may_be_under_way_fail_at_once() {
+        let mut trial = trial();
+        let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = silent.local_addr().unwrap();
+        for path in 0..DIALS_MAX {
+            let url = url(&format!("ws://{address}/{path}"));
+            trial.network.dial(&url, trial.now);
+        }
+        trial.rest();
+        let one_more = url(&format!("ws://{address}/more"));
+        trial.network.dial(&one_more, trial.now);
+        assert_eq!(
+            trial.network.poll_event().as_ref().and_then(dial_failed),
+            Some((one_more, DialFailure::Unreachable))
+        );
+        assert_eq!(trial.network.len(), DIALS_MAX);
+        // They are given up one day, and then there is room.
+        trial.now += HOUR;
+        for _ in 0..DIALS_MAX {
+            trial.wait("the failure", dial_failed);
+        }
+        assert_eq!(trial.network.len(), 0);
+        let url = url(&format!("ws://{address}/more"));
+        trial.network.dial(&url, trial.now);
+        trial.rest();
+        assert_eq!(trial.network.len(), 1);
+    }
+
+    #[test]
+    fn a_configured_peer_that_rests_is_dialed_when_it_is_wanted() {
+        let mut two = trial();
+        let peers = vec![two.url("/")];
+        let config = Config {
+            peers,
+            ..Config::default()
+        };
+        let mut one = Trial::new(&config, Instant::now());
+        one.network.rest(&config.peers[0]);
+        one.rest();
+        assert_eq!(one.network.len(), 0);
+        one.network.dial(&config.peers[0], one.now);
+        let dialed = wait_among("it is dialed", &mut [&mut one, &mut two], opened);
+        let accepted = wait_among("it has dialed", &mut [&mut two, &mut one], opened);
+        // An open connection stays.
+        one.network.rest(&config.peers[0]);
+        one.rest();
+        assert_eq!(one.network.kind(dialed), Some(Kind::Neighbor));
+        let reason = CloseReason::ByNode(1000, "enough".to_owned());
+        two.network.close(accepted, reason, two.now);
+        let closed = |event: &Event| matches!(event, Event::Closed { .. }).then_some(());
+        wait_among("it has ended", &mut [&mut one, &mut two], closed);
+        one.now += HOUR;
+        one.rest();
+        assert_eq!(one.network.len(), 0);
+    }
+
+    #[test]
+    fn a_dialed_plain_peer_is_in_the_channel_of_its_url() {
+        let server = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = server.local_addr().unwrap();
+        let mut trial = trial();
+        let mut clients = [
+            Client::plain(&mut trial, "/x"),
+            Client::plain(&mut trial, "/y"),
+        ];
+        trial
+            .network
+            .dial(&url(&format!("ws://{address}/x?y")), trial.now);
+        let serving = std::thread::spawn(move || {
+            let (stream, _) = server.accept().unwrap();
+            let mut socket = tungstenite::accept(stream).unwrap();
+            let message = socket.read().unwrap();
+            (message, socket)
+        });
+        let token = trial.wait_opened();
+        assert_eq!(trial.network.kind(token), Some(Kind::Plain));
+        let message = (crate::message::Message::text("hello"), None);
+        let mut message = crate::net::Relayed::joined(vec![message], 1000);
+        let now = trial.now;
+        assert_eq!(trial.network.send_to_channel("/x", &mut message, now), 2);
+        let (message, socket) = serving.join().unwrap();
+        assert_eq!(message, tungstenite::Message::text("hello"));
+        assert_eq!(clients[0].heard(&mut trial), ["hello"]);
+        assert_eq!(clients[1].heard(&mut trial), [""; 0]);
+        drop(socket);
+        trial.wait_closed(token);
+        assert_eq!(trial.network.send_to_channel("/x", &mut [], now), 1);
     }
 }

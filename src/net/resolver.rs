@@ -1,10 +1,11 @@
 //! Resolves names without blocking the loop: the system's resolver has no other way than to block, so
-//! it blocks a thread of its own, the only one beside the loop. It starts with the first name.
+//! it blocks a thread of its own, which starts with the first name.
 //!
 //! Each peer has at most one question under way, so the queues are as short as the list of what is
-//! dialed. The
-//! questions are answered one after the other: a name whose servers do not answer delays those behind
-//! it by as long as the system waits for them, but never a peer that is given by its address.
+//! dialed. The questions of a thread are answered one after the other: a name whose servers do not answer
+//! delays those behind it by as long as the system waits for them, but never a peer that is given by its
+//! address. Names that other nodes have told are asked for by another thread than those that a person has
+//! configured: nobody can delay these.
 
 use std::{
     io,
@@ -37,15 +38,19 @@ pub(crate) struct Answer {
 #[derive(Debug)]
 pub(crate) struct Resolver {
     waker: Arc<Waker>,
-    thread: Option<(Sender<Question>, Receiver<Answer>)>,
+    configured: Option<Thread>,
+    told: Option<Thread>,
 }
+
+type Thread = (Sender<Question>, Receiver<Answer>);
 
 impl Resolver {
     /// `waker` is called when an answer is there.
     pub(crate) fn new(waker: Arc<Waker>) -> Self {
         Self {
             waker,
-            thread: None,
+            configured: None,
+            told: None,
         }
     }
 
@@ -53,30 +58,45 @@ impl Resolver {
     ///
     /// # Errors
     /// The thread cannot be started.
-    pub(crate) fn ask(&mut self, dial: DialId, host: &str, port: u16) -> io::Result<()> {
-        let (questions, _) = match &mut self.thread {
-            Some(thread) => thread,
-            none => none.insert(start(Arc::clone(&self.waker))?),
+    pub(crate) fn ask(
+        &mut self,
+        dial: DialId,
+        host: &str,
+        port: u16,
+        is_configured: bool,
+    ) -> io::Result<()> {
+        let thread = if is_configured {
+            &mut self.configured
+        } else {
+            &mut self.told
         };
+        if thread.is_none() {
+            *thread = Some(start(Arc::clone(&self.waker))?);
+        }
         let question = Question {
             dial,
             host: host.to_owned(),
             port,
         };
-        questions.send(question).map_err(|_| {
+        let sent = thread
+            .as_ref()
+            .is_some_and(|(questions, _)| questions.send(question).is_ok());
+        if !sent {
             // The next question starts another one.
-            self.thread = None;
-            io::Error::other("the resolver thread has ended")
-        })
+            *thread = None;
+            return Err(io::Error::other("the resolver thread has ended"));
+        }
+        Ok(())
     }
 
     /// An answer that has arrived.
     pub(crate) fn poll_answer(&mut self) -> Option<Answer> {
-        self.thread.as_mut()?.1.try_recv().ok()
+        let mut threads = [&self.configured, &self.told].into_iter().flatten();
+        threads.find_map(|(_, answers)| answers.try_recv().ok())
     }
 }
 
-fn start(waker: Arc<Waker>) -> io::Result<(Sender<Question>, Receiver<Answer>)> {
+fn start(waker: Arc<Waker>) -> io::Result<Thread> {
     let (question_sender, questions) = mpsc::channel::<Question>();
     let (answers, answer_receiver) = mpsc::channel();
     let work = move || {

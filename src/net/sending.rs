@@ -145,3 +145,204 @@ fn send_now<'a>(
     }
     agenda.note(connection, false, turn.limits);
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tungstenite::Message as Frame;
+
+    use super::*;
+    use crate::{
+        config::{Config, Limits, SlowPeer, limits::MESH_HEAD_BYTES_MAX},
+        net::{
+            CloseReason, Event,
+            trial::{Client, Trial},
+        },
+    };
+
+    const BYTES_MAX: usize = 1000;
+
+    fn trial() -> Trial {
+        Trial::new(&Config::default(), Instant::now())
+    }
+
+    fn text(text: &str) -> Message {
+        Message::text(text.to_owned())
+    }
+
+    fn outgoing(text: &str) -> Outgoing {
+        Outgoing::new(Message::text(text.to_owned()))
+    }
+
+    #[test]
+    fn a_channel_hears_what_others_say_in_it() {
+        let mut trial = trial();
+        let mut one = Client::plain(&mut trial, "/a");
+        let mut two = Client::plain(&mut trial, "/a?b");
+        let mut elsewhere = Client::plain(&mut trial, "/a/b");
+        let mut neighbor = Client::neighbor(&mut trial, "/a");
+        let messages = vec![
+            (text("of one"), Some(one.token)),
+            (text("of nobody here"), None),
+            (text("of two"), Some(two.token)),
+            (text("of two again"), Some(two.token)),
+        ];
+        let mut messages = Relayed::joined(messages, BYTES_MAX);
+        let now = trial.now;
+        assert_eq!(trial.network.send_to_channel("/a", &mut messages, now), 2);
+        assert_eq!(trial.network.send_to_channel("/c", &mut messages, now), 0);
+        let of_others = ["of nobody here", "of two", "of two again"];
+        assert_eq!(one.heard(&mut trial), of_others);
+        assert_eq!(two.heard(&mut trial), ["of one", "of nobody here"]);
+        assert_eq!(elsewhere.heard(&mut trial), [""; 0]);
+        assert_eq!(neighbor.heard(&mut trial), [""; 0]);
+    }
+
+    #[test]
+    fn who_has_left_a_channel_is_not_mistaken_for_who_comes_after() {
+        let mut trial = trial();
+        let mut clients: Vec<_> = (0..6).map(|_| Client::plain(&mut trial, "/a")).collect();
+        for place in [0, 4, 1] {
+            let gone = clients.remove(place).token;
+            trial.wait_closed(gone);
+        }
+        // They have the slots of those that are gone.
+        let mut others: Vec<_> = (0..3).map(|_| Client::plain(&mut trial, "/b")).collect();
+        let mut message = Relayed::joined(vec![(text("hello"), None)], BYTES_MAX);
+        let now = trial.now;
+        assert_eq!(trial.network.send_to_channel("/a", &mut message, now), 3);
+        for client in &mut clients {
+            assert_eq!(client.heard(&mut trial), ["hello"]);
+        }
+        for client in &mut others {
+            assert_eq!(client.heard(&mut trial), [""; 0]);
+        }
+        // One that is told to go hears no more, though its place is still there.
+        let leaving = clients[0].token;
+        let reason = CloseReason::ByNode(4000, "go".to_owned());
+        trial.network.close(leaving, reason, now);
+        assert_eq!(trial.network.send_to_channel("/a", &mut message, now), 2);
+    }
+
+    #[test]
+    fn a_message_goes_to_those_who_are_named_and_still_there() {
+        let mut trial = trial();
+        let gone = Client::plain(&mut trial, "/").token;
+        trial.wait_closed(gone);
+        let mut one = Client::plain(&mut trial, "/");
+        let mut two = Client::neighbor(&mut trial, "/");
+        let mut other = Client::plain(&mut trial, "/");
+        assert_eq!(one.token.slot(), gone.slot(), "the slot is used again");
+        let (peers, now) = ([gone, two.token], trial.now);
+        trial.network.send_each(peers, text("for some"), now);
+        trial.network.flush(now);
+        assert_eq!(one.heard(&mut trial), [""; 0]);
+        assert_eq!(two.heard(&mut trial), ["for some"]);
+        assert_eq!(other.heard(&mut trial), [""; 0]);
+        assert_eq!(trial.network.kind(two.token), Some(Kind::Neighbor));
+        assert_eq!(trial.network.kind(one.token), Some(Kind::Plain));
+        assert_eq!(trial.network.kind(gone), None);
+        assert_eq!(trial.network.remote(gone), None);
+    }
+
+    #[test]
+    fn everybody_gets_the_form_of_its_kind() {
+        let mut trial = trial();
+        let mut plain = Client::plain(&mut trial, "/");
+        let mut neighbor = Client::neighbor(&mut trial, "/");
+        let now = trial.now;
+        let mut messages = PerKind {
+            plain: vec![outgoing("plain")],
+            neighbor: vec![outgoing("one"), outgoing("two")],
+        };
+        assert_eq!(trial.network.send_to_all(now, &mut messages), 2);
+        let form = |_, kind, index| Some(outgoing(&format!("{index} {kind:?}")));
+        assert_eq!(trial.network.send_to_each(now, form), 2);
+        assert_eq!(plain.heard(&mut trial), ["plain", "0 Plain"]);
+        assert_eq!(neighbor.heard(&mut trial), ["one", "two", "1 Neighbor"]);
+    }
+
+    #[test]
+    fn a_neighbor_that_does_not_read_is_closed_whatever_happens_to_others() {
+        let config = Config {
+            slow_peer: SlowPeer::DropOldest,
+            limits: Limits {
+                message_bytes_max: 30_000,
+                outbox_bytes_max: 60_000,
+                ..Limits::default()
+            },
+            ..Config::default()
+        };
+        let mut trial = Trial::new(&config, Instant::now());
+        let plain = Client::plain(&mut trial, "/");
+        let neighbor = Client::neighbor(&mut trial, "/");
+        let message = Message::binary(vec![0; 30_000]);
+        while trial.network.counters().messages_dropped < 10 {
+            let (peers, now) = ([plain.token, neighbor.token], trial.now);
+            trial.network.send_each(peers, message.clone(), now);
+            trial.network.flush(now);
+        }
+        let token = neighbor.token;
+        drop(neighbor);
+        let (kind, reason) = trial.wait_closed(token);
+        assert_eq!(kind, Kind::Neighbor);
+        assert!(matches!(reason, CloseReason::Slow(_)), "{reason}");
+        trial.rest();
+        assert_eq!(trial.network.kind(plain.token), Some(Kind::Plain));
+    }
+
+    #[test]
+    fn a_neighbor_may_send_the_head_of_the_mesh_beside_the_largest_message() {
+        let bytes_max = 1000;
+        let mut config = Config::default();
+        config.limits.message_bytes_max = bytes_max;
+        let mut trial = Trial::new(&config, Instant::now());
+        let mut plain = Client::plain(&mut trial, "/");
+        let mut neighbor = Client::neighbor(&mut trial, "/");
+        let largest = [
+            (&mut plain, bytes_max),
+            (&mut neighbor, bytes_max + MESH_HEAD_BYTES_MAX),
+        ];
+        for (client, bytes) in largest {
+            client.say("x".repeat(bytes));
+            let len = |event: &Event| match event {
+                Event::Message(_, message) => Some(message.len()),
+                _ => None,
+            };
+            assert_eq!(trial.wait("the message", len), bytes);
+            client.say("x".repeat(bytes + 1));
+            trial.wait_closing(client.token);
+            // It does not answer its Close.
+            trial.now += Duration::from_secs(60);
+            let (_, reason) = trial.wait_closed(client.token);
+            assert_eq!(reason, CloseReason::TooBig(bytes));
+        }
+    }
+
+    #[test]
+    fn a_peer_that_is_closed_by_the_node_hears_why_and_may_finish_what_it_says() {
+        let mut trial = trial();
+        let mut client = Client::neighbor(&mut trial, "/");
+        let (token, now) = (client.token, trial.now);
+        trial.network.send_each([token], text("before"), now);
+        let reason = CloseReason::ByNode(1008, "another network".to_owned());
+        trial.network.close(token, reason.clone(), now);
+        trial.network.send_each([token], text("after"), now);
+        client.say("still".to_owned());
+        let message = |event: &Event| match event {
+            Event::Message(peer, message) => Some((*peer, message.clone())),
+            _ => None,
+        };
+        assert_eq!(trial.wait("the message", message), (token, text("still")));
+        assert_eq!(client.socket.read().unwrap(), Frame::text("before"));
+        let Frame::Close(Some(close)) = client.socket.read().unwrap() else {
+            panic!("no Close");
+        };
+        assert_eq!(u16::from(close.code), 1008);
+        assert_eq!(close.reason.as_str(), "another network");
+        client.socket.flush().unwrap();
+        drop(client);
+        assert_eq!(trial.wait_closed(token), (Kind::Neighbor, reason));
+    }
+}

@@ -7,14 +7,17 @@ use std::{
 
 use super::StartError;
 use crate::{
-    config::{BindAddress, Config, limits::REFUSALS_MAX},
+    config::{
+        BindAddress, Config,
+        limits::{DIALS_MAX, REFUSALS_MAX},
+    },
     net::{Network, listen},
 };
 
 /// Descriptors that are not for accepted connections: standard streams, poll, listeners, files.
 const DESCRIPTORS_RESERVED: usize = 48;
-/// Descriptors for each peer that may be dialed, configured or found in the mesh: a connection, and one more address being tried.
-const DESCRIPTORS_PER_PEER: usize = 2;
+/// Descriptors for each dial: a connection, and one more address being tried.
+const DESCRIPTORS_PER_DIAL: usize = 2;
 /// How often another free port is sought that is free for all addresses of a name.
 const PORT_ATTEMPTS: usize = 16;
 
@@ -113,9 +116,10 @@ pub(super) fn fit_to_descriptors(mut config: Config) -> (Config, usize) {
     };
     let descriptors = usize::try_from(descriptors).unwrap_or(usize::MAX);
     let refusals_max = REFUSALS_MAX.min(descriptors / 8);
-    let dialed_max = config.peers.len() + config.mesh.degree_max();
-    let for_peers = DESCRIPTORS_PER_PEER * dialed_max;
-    let reserved = DESCRIPTORS_RESERVED + refusals_max + for_peers;
+    let for_dials = DESCRIPTORS_PER_DIAL * (config.peers.len() + DIALS_MAX);
+    // Neighbors that were dialed are no accepted connections either.
+    let for_neighbors = config.mesh.degree_max();
+    let reserved = DESCRIPTORS_RESERVED + refusals_max + for_dials + for_neighbors;
     let room = descriptors.saturating_sub(reserved).max(1);
     let wanted = config.limits.connections_max;
     if wanted > room {

@@ -10,6 +10,9 @@ use crate::net::Token;
 /// Time that a peer may save up: with the rate of a second, what it may send at once after a pause.
 const SAVED_MAX: Duration = Duration::from_secs(2);
 
+/// So many publishers are known before those are forgotten that have saved up all their time.
+const KNOWN_MIN: usize = 64;
+
 /// What is to be done with a message of a plain peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
@@ -21,12 +24,14 @@ pub(super) enum Verdict {
     Ignore,
 }
 
-/// The plain peers that have published.
+/// The plain peers that have published lately, or are being closed.
 #[derive(Debug)]
 pub(super) struct Publishers {
     /// Time that each publication takes up; `None`: there may be any number.
     share: Option<Duration>,
     known: HashMap<Token, Publisher>,
+    /// With so many it is time to forget some.
+    forget_at: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +50,7 @@ impl Publishers {
         Self {
             share,
             known: HashMap::new(),
+            forget_at: KNOWN_MIN,
         }
     }
 
@@ -55,6 +61,9 @@ impl Publishers {
                 false => Verdict::Publish,
             };
         };
+        if self.known.len() >= self.forget_at {
+            self.forget_rested(now);
+        }
         let publisher = self.known.entry(peer).or_insert(Publisher::Spent(now));
         let Publisher::Spent(until) = *publisher else {
             return Verdict::Ignore;
@@ -71,6 +80,16 @@ impl Publishers {
     /// The peer is being closed: what still comes from it is nobody's any more.
     pub(super) fn refuse(&mut self, peer: Token) {
         self.known.insert(peer, Publisher::Closed);
+    }
+
+    /// Forgets those who may send as much at once as somebody new.
+    fn forget_rested(&mut self, now: Instant) {
+        self.known.retain(|_, publisher| match publisher {
+            Publisher::Spent(until) => *until > now,
+            Publisher::Closed => true,
+        });
+        self.forget_at = KNOWN_MIN.max(2 * self.known.len());
+        self.known.shrink_to(self.forget_at);
     }
 
     /// The peer is gone. Returns whether it was to be closed.
@@ -127,6 +146,26 @@ mod tests {
         now += Duration::from_secs(1000);
         assert_eq!(burst(&mut publishers, peer(1), now), 100);
         assert!(publishers.on_closed(peer(1)));
+    }
+
+    #[test]
+    fn those_who_rest_are_forgotten_and_those_who_are_closed_are_not() {
+        let mut now = Instant::now();
+        let mut publishers = Publishers::new(Some(1000));
+        publishers.refuse(peer(0));
+        for number in 1..10_000 {
+            assert_eq!(publishers.on_message(peer(number), now), Verdict::Publish);
+            now += Duration::from_micros(100);
+        }
+        // A message takes up the time of ten steps.
+        assert!(publishers.known.len() <= KNOWN_MIN, "{publishers:?}");
+        assert_eq!(publishers.on_message(peer(0), now), Verdict::Ignore);
+        // None of a crowd that publishes at the same time is forgotten too early.
+        now += Duration::from_secs(1);
+        for number in 1..1000 {
+            assert_eq!(publishers.on_message(peer(number), now), Verdict::Publish);
+        }
+        assert_eq!(burst(&mut publishers, peer(1), now), 2000 - 1);
     }
 
     #[test]

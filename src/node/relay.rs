@@ -19,17 +19,18 @@ use super::{
 use crate::{
     config::{Config, PeerUrl, limits::joined_bytes_max},
     counters::Counters,
-    mesh::{self, Delivery, Ending, Mesh, PeerKey, Place, Reach, Side},
+    mesh::{self, Delivery, Ending, Mesh, News, PeerKey, Place, Reach, Side},
     message::Message,
     net::{self, CloseReason, Event, Kind, Network, Outgoing, PeerName, PerKind, Relayed, Token},
     node_id::NodeId,
     printable::Excerpt,
 };
 
-/// Close codes (RFC 6455 §7.4.1): of a connection that is not needed, and of a peer that does not keep to
-/// the rules.
+/// Close codes (RFC 6455 §7.4.1): of a connection that is not needed, of a peer that does not keep to the
+/// rules, and of a node that is full.
 const NOT_NEEDED: u16 = 1000;
 const POLICY: u16 = 1008;
+const TRY_AGAIN: u16 = 1013;
 
 /// What a turn of the loop works with.
 pub(super) struct Turn<'a> {
@@ -48,6 +49,8 @@ pub(super) struct Relay {
     echo: bool,
     rate_max: Option<usize>,
     publishers: Publishers,
+    /// Connections that may become those of neighbors, once both sides have said hello.
+    greeting: BTreeSet<Token>,
     /// What the plain peers of each channel are to get at the end of the turn.
     gathered: BTreeMap<Box<str>, Vec<(Message, Option<Token>)>>,
     joined_bytes_max: usize,
@@ -73,6 +76,7 @@ impl Relay {
             echo: config.echo,
             rate_max: config.limits.publish_rate_max,
             publishers: Publishers::new(config.limits.publish_rate_max),
+            greeting: BTreeSet::new(),
             gathered: BTreeMap::new(),
             joined_bytes_max: joined_bytes_max(config.limits.outbox_bytes_max),
             closed_rate: 0,
@@ -119,11 +123,9 @@ impl Relay {
                 is_unanswered,
                 round_trip,
             } => {
-                let was_refused = self.publishers.on_closed(peer);
-                let level = match reason {
-                    CloseReason::Slow(_) | CloseReason::ByNode(POLICY, _) => log::Level::Warn,
-                    _ if was_refused => log::Level::Debug,
-                    _ => log::Level::Info,
+                let level = match kind {
+                    Kind::Plain => self.level_of_plain(peer, &reason),
+                    Kind::Neighbor => self.level_of_neighbor(peer, &reason),
                 };
                 log::log!(
                     level,
@@ -150,6 +152,33 @@ impl Relay {
             }
         }
         self.carry_out(turn);
+    }
+
+    /// How loud the end of a plain peer is told.
+    fn level_of_plain(&mut self, peer: Token, reason: &CloseReason) -> log::Level {
+        let was_refused = self.publishers.on_closed(peer);
+        match reason {
+            CloseReason::Slow(_) | CloseReason::ByNode(POLICY, _) => log::Level::Warn,
+            // Nobody was told that it is there.
+            _ if was_refused => log::Level::Debug,
+            _ => log::Level::Info,
+        }
+    }
+
+    /// How loud the end of a connection to a node is told: of one that never was a neighbor only if
+    /// something is wrong.
+    fn level_of_neighbor(&mut self, peer: Token, reason: &CloseReason) -> log::Level {
+        let was_greeting = self.greeting.remove(&peer);
+        match reason {
+            CloseReason::Slow(_) => log::Level::Warn,
+            CloseReason::ByPeer(Some(NOT_NEEDED | TRY_AGAIN), _)
+            | CloseReason::ByNode(NOT_NEEDED | TRY_AGAIN, _)
+                if was_greeting =>
+            {
+                log::Level::Debug
+            }
+            _ => log::Level::Info,
+        }
     }
 
     /// Publishes a message of this node itself, which its own output does not hear.
@@ -213,7 +242,9 @@ impl Relay {
         let dialed = network.dialed_url(peer);
         match kind {
             Kind::Neighbor => {
-                log::info!("{} {name} connected", Called(kind));
+                // It is told of as connected when it is a neighbor indeed.
+                log::debug!("{} {name} is to say hello", Called(kind));
+                self.greeting.insert(peer);
                 let side = dialed.map_or(Side::Accepted, |url| Side::Dialed(url.clone()));
                 if let Some(remote) = network.remote(peer) {
                     self.mesh.on_opened(key_of(peer), side, remote.ip(), *now);
@@ -278,6 +309,12 @@ impl Relay {
                 mesh::Output::Rest(url) => network.rest(&url),
                 mesh::Output::Close { peer, code, reason } => {
                     network.close(token_of(peer), CloseReason::ByNode(code, reason), *now);
+                }
+                mesh::Output::Tell(News::Met(peer)) => {
+                    self.greeting.remove(&token_of(peer));
+                    if let Some((name, _)) = network.describe(token_of(peer)) {
+                        log::info!("{} {name} connected", Called(Kind::Neighbor));
+                    }
                 }
                 mesh::Output::Tell(news) => log::log!(news.level(), "{news}"),
             }

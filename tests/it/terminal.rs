@@ -293,8 +293,8 @@ fn what_a_peer_sends_cannot_steer_the_terminal() {
 #[test]
 fn a_long_path_does_not_make_every_line_long() {
     let node = Node::listening(["--interval", "off"]);
-    let path = format!("/{}", letters(254));
-    let mut peer = Raw::upgraded(node.address(), &path);
+    let target = format!("/{}?{}", letters(250), letters(4000));
+    let mut peer = Raw::upgraded(node.address(), &target);
     peer.send_frame(Frame::text("short"));
     let line = node.stdout.wait_for("short");
     assert!(line.contains("… short") && line.len() < 200, "{line}");

@@ -154,6 +154,19 @@ fn nodes_find_one_another_and_close_the_gap_when_one_dies() {
 }
 
 #[test]
+fn those_who_are_left_know_of_one_another_soon() {
+    let mut table = Table::with_nodes(3);
+    table.connect(1, 0);
+    table.connect(2, 1);
+    table.pass(4 * SECOND);
+    table.kill(1);
+    table.pass(SECOND);
+    table.publish(0, "still together");
+    table.settle();
+    assert_eq!(table.heard(2), ["still together"]);
+}
+
+#[test]
 fn two_halves_that_were_cut_find_together() {
     let mut table = Table::new();
     for node in 0..8 {

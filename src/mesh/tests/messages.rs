@@ -9,9 +9,10 @@ use crate::{
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Nodes in a row, with a tree.
+/// Nodes in a row, with a tree. They stay in it: nobody can dial them.
 fn row(count: usize) -> Table {
     let mut table = Table::with_nodes(count);
+    table.undialable.extend(0..count);
     for node in 1..count {
         table.connect(node, node - 1);
     }
@@ -187,6 +188,27 @@ fn who_begins_hears_what_is_published_from_then_on() {
 }
 
 #[test]
+fn who_begins_between_two_parts_carries_what_each_has_missed_of_the_other() {
+    let mut table = row(3);
+    table.publish(0, "known to all");
+    table.pass(SECOND);
+    table.kill(1);
+    table.settle();
+    table.publish(0, "left");
+    table.publish(2, "right");
+    table.pass(SECOND);
+    let new = table.add(MeshConfig::default(), &[]);
+    table.undialable.insert(new);
+    table.connect(new, 0);
+    table.pass(3 * SECOND);
+    table.connect(new, 2);
+    table.pass(3 * SECOND);
+    assert_eq!(table.heard(2), ["known to all", "left"]);
+    assert_eq!(table.heard(0), ["right"]);
+    assert_eq!(table.heard(new), ["right"], "what it was there for");
+}
+
+#[test]
 fn a_lost_frame_is_asked_for_at_a_neighbor_that_has_announced_it() {
     let mut table = row(3);
     table.connect(2, 0);
@@ -207,6 +229,7 @@ fn a_lost_frame_is_asked_for_at_a_neighbor_that_has_announced_it() {
 #[test]
 fn a_leaf_publishes_and_hears_but_relays_nothing() {
     let mut table = Table::with_nodes(2);
+    table.undialable.extend(0..2);
     let leaf = table.add(
         MeshConfig {
             is_leaf: true,
@@ -247,6 +270,7 @@ fn hops_are_bounded() {
             &[],
         );
     }
+    table.undialable.extend(0..5);
     for node in 1..5 {
         table.connect(node, node - 1);
     }

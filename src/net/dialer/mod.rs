@@ -111,6 +111,12 @@ impl Dialer {
         self.peers.get(&id).map(|peer| &peer.url)
     }
 
+    /// Whether a person has asked for this peer.
+    pub(crate) fn is_configured(&self, id: DialId) -> bool {
+        let tenure = self.peers.get(&id).map(|peer| peer.tenure);
+        tenure.is_some_and(|tenure| tenure != Tenure::Once)
+    }
+
     /// Dials a peer now, unless that is under way or has led to a connection: a configured one from now on
     /// again and again, another one once.
     ///

@@ -112,14 +112,15 @@ fn who_publishes_too_fast_is_closed_and_told_why() {
     assert_eq!(before, []);
     assert_eq!(close, Frame::close(1008, "more than 5 messages a second"));
     flooder.finish_close(&close);
+    drop(flooder);
     // A pause has saved up for ten.
     assert_hears(&mut hearer, &frames[..10]);
     assert_eq!(node.received.count(" / "), 10);
     // Another one has time of its own.
     hearer.send_frame(Frame::text("slowly"));
     node.received.wait_for(" / slowly");
-    let counters = node.wait_counters("it is gone", |c| c.peers == 1);
-    assert_eq!((counters.closed_rate, counters.published), (1, 11));
+    let counters = node.wait_counters("it is gone", |c| c.peers == 1 && c.published == 11);
+    assert_eq!(counters.closed_rate, 1);
 }
 
 #[test]

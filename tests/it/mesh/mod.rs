@@ -1,9 +1,11 @@
-//! What is published somewhere reaches everyone, once: [`channels`] at one node, [`nodes`] across several.
+//! What is published somewhere reaches everyone, once: [`channels`] at one node, [`nodes`] across several;
+//! [`strangers`] who are no nodes.
 
 mod channels;
 mod line;
 mod nodes;
 mod site;
+mod strangers;
 
 /// Without the broadcast at regular times.
 const QUIET: [&str; 2] = ["--interval", "off"];

@@ -81,6 +81,7 @@ fn in_a_loop_everything_arrives_once() {
         expected.sort();
         assert_eq!(heard, expected);
     }
+    drop(peers);
     for node in &mut nodes {
         node.stop();
         let lines = node.stdout.wait_end();
