@@ -1,25 +1,28 @@
 //! Forty nodes, of which a third is killed and comes back while others go on publishing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 
-use super::site::{Site, wait_joined};
+use super::site::{Site, connections, degrees, wait_joined, wait_tree};
+use crate::support::{Frame, Raw, eventually};
 
 const NODES: usize = 40;
 const PUBLISHERS: usize = 10;
 const KILLED: usize = 12;
 const PEERS_MAX: usize = 3;
+/// Neighbors that each node has before some are killed; it looks for five.
+const DEGREE_MIN: usize = 3;
 /// The mesh has put itself together again within this time; in fact it takes a second or two.
 const HEALED: Duration = Duration::from_secs(15);
 
 struct Crowd {
     sites: Vec<Site>,
-    /// Where publications are made: the first few of them are never killed.
-    publishers: Vec<usize>,
+    /// Where publications are made, by plain peers.
+    publishers: BTreeMap<usize, Raw>,
     published: BTreeSet<String>,
 }
 
@@ -34,9 +37,13 @@ impl Crowd {
             let peers: Vec<_> = places.iter().map(|place| sites[*place].url()).collect();
             sites.push(Site::start(&["--retry-max", "2s"], &peers));
         }
-        let mut publishers: Vec<_> = (0..NODES).collect();
-        publishers.shuffle(rng);
-        publishers.truncate(PUBLISHERS);
+        let mut places: Vec<_> = (0..NODES).collect();
+        places.shuffle(rng);
+        places.truncate(PUBLISHERS);
+        let publishers = places.into_iter();
+        let publishers = publishers
+            .map(|at| (at, Raw::upgraded(sites[at].address(), "/")))
+            .collect();
         Crowd {
             sites,
             publishers,
@@ -44,12 +51,14 @@ impl Crowd {
         }
     }
 
-    /// Publishes a message at every publisher that is running.
+    /// Publishes a message everywhere but there, and does not wait for anything.
     fn publish(&mut self, when: &str, but: &BTreeSet<usize>) {
-        for place in self.publishers.iter().filter(|place| !but.contains(place)) {
-            let text = format!("{when} at {place}");
-            self.sites[*place].publish([&text]);
-            self.published.insert(text);
+        for (place, peer) in &mut self.publishers {
+            if !but.contains(place) {
+                let text = format!("{when} at {place}");
+                peer.send_frame(Frame::text(text.clone()));
+                self.published.insert(text);
+            }
         }
     }
 
@@ -72,21 +81,27 @@ fn what_survivors_publish_reaches_every_survivor_once() {
     let mut crowd = Crowd::start(&mut rng);
     let everyone: BTreeSet<_> = (0..NODES).collect();
     wait_joined(&crowd.sites.iter().collect::<Vec<_>>(), 3);
+    // Whoever knew only those that go would be cut off with them.
+    eventually("everybody has found neighbors", || {
+        let degrees = degrees(&connections(&crowd.sites), NODES);
+        degrees.iter().all(|degree| *degree >= DEGREE_MIN)
+    });
     println!("{NODES} nodes are one mesh after {:.1?}", begun.elapsed());
+    wait_tree(&crowd.sites);
+    println!("they have a tree after {:.1?}", begun.elapsed());
     crowd.publish("with all", &BTreeSet::new());
     crowd.wait_complete(&everyone);
 
-    // Some publishers are among those that go.
-    let mut victims: Vec<_> = (0..NODES)
-        .filter(|place| *place != crowd.publishers[0])
-        .collect();
+    // Nodes at which something was published may be among those that go.
+    let mut victims: Vec<_> = (0..NODES).collect();
     victims.shuffle(&mut rng);
     victims.truncate(KILLED);
     let victims: BTreeSet<_> = victims.into_iter().collect();
     let survivors: BTreeSet<_> = everyone.difference(&victims).copied().collect();
     for (step, victim) in victims.iter().enumerate() {
+        crowd.publish(&format!("just before kill {step}"), &victims);
         crowd.sites[*victim].kill();
-        crowd.publish(&format!("kill {step}"), &victims);
+        crowd.publish(&format!("just after kill {step}"), &victims);
     }
     let healed_after = crowd.wait_complete(&survivors);
     println!("{KILLED} killed: survivors have all after {healed_after:.1?}");
@@ -114,7 +129,7 @@ fn what_survivors_publish_reaches_every_survivor_once() {
 
     // Behind these nothing is on its way any more.
     let before = std::mem::take(&mut crowd.published);
-    crowd.publish("at the end", &BTreeSet::new());
+    crowd.publish("at the end", &victims);
     crowd.wait_complete(&everyone);
     for site in &crowd.sites {
         site.assert_heard_once(&crowd.published);

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use super::site::{Site, connections, join, wait_joined};
+use super::site::{Site, connections, join, wait_joined, wait_tree};
 use crate::support::eventually_some_within;
 
 /// A node hears of others by a walk that starts within this time.
@@ -42,12 +42,13 @@ fn publish(sites: &[Site], texts: &BTreeSet<String>) {
 /// Kills one of them and starts it again.
 fn lose(victim: usize) {
     let mut sites = line();
-    wait_joined(&sites.iter().collect::<Vec<_>>());
+    wait_joined(&sites.iter().collect::<Vec<_>>(), sites.len());
     let all: BTreeSet<usize> = (0..sites.len()).collect();
     let others: BTreeSet<usize> = all.iter().copied().filter(|p| *p != victim).collect();
     eventually_some_within(ACQUAINTED, "the others know one another", || {
         join(&connections(&sites), &others).then_some(())
     });
+    wait_tree(&sites);
     let mut published = texts("before", &all);
     publish(&sites, &published);
     for site in &sites {
@@ -68,7 +69,7 @@ fn lose(victim: usize) {
     let begun = Instant::now();
     let back = &sites[victim];
     back.node().stderr.wait_for("joined the mesh");
-    wait_joined(&sites.iter().collect::<Vec<_>>());
+    wait_joined(&sites.iter().collect::<Vec<_>>(), sites.len());
     let back_after = begun.elapsed();
     println!(
         "without {victim}: the gap was closed after {closed_after:.1?}, it was back after {back_after:.1?}"
@@ -104,7 +105,7 @@ fn whichever_node_goes_the_others_close_the_gap() {
 #[test]
 fn two_parts_that_one_node_held_together_lose_nothing() {
     let mut sites = line();
-    wait_joined(&sites.iter().collect::<Vec<_>>());
+    wait_joined(&sites.iter().collect::<Vec<_>>(), sites.len());
     sites[1].kill();
     let others = BTreeSet::from([0, 2, 3]);
     let apart = texts("apart", &others);
@@ -112,7 +113,7 @@ fn two_parts_that_one_node_held_together_lose_nothing() {
 
     sites[1].restart();
     let begun = Instant::now();
-    wait_joined(&sites.iter().collect::<Vec<_>>());
+    wait_joined(&sites.iter().collect::<Vec<_>>(), sites.len());
     println!("joined after {:.1?}", begun.elapsed());
     for place in &others {
         // What the node in the middle never had comes when the parts get to know one another.

@@ -2,7 +2,9 @@
 //! [`strangers`] who are no nodes.
 
 mod channels;
+mod crowd;
 mod line;
+mod member;
 mod nodes;
 mod site;
 mod strangers;

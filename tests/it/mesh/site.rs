@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::QUIET;
+use super::member::Member;
 use crate::support::{DEADLINE, Frame, Node, Raw, eventually_some};
 
 /// A node that runs, or did. Its output is that of its present life.
@@ -57,10 +58,6 @@ impl Site {
 
     pub(super) fn node(&self) -> &Node {
         &self.node
-    }
-
-    pub(super) fn is_running(&mut self) -> bool {
-        self.node.is_running()
     }
 
     pub(super) fn address(&self) -> SocketAddr {
@@ -146,12 +143,12 @@ fn text_of(line: &str) -> &str {
     line.split_once(' ').map_or("", |(_, text)| text)
 }
 
-/// Waits until what any of these nodes publishes reaches all of them: publishes at one after the other until
-/// it does.
+/// Waits until what the first `speakers` of these nodes publish reaches all of them: publishes at one after
+/// the other until it does.
 #[track_caller]
-pub(super) fn wait_joined(sites: &[&Site]) {
+pub(super) fn wait_joined(sites: &[&Site], speakers: usize) {
     static PROBES: AtomicUsize = AtomicUsize::new(0);
-    for site in sites {
+    for site in &sites[..speakers] {
         eventually_some(&format!("{} is heard everywhere", site.address), || {
             let probe = format!("probe {}", PROBES.fetch_add(1, Ordering::Relaxed));
             site.publish([&probe]);
@@ -166,6 +163,18 @@ pub(super) fn wait_joined(sites: &[&Site]) {
     }
 }
 
+/// Waits until the nodes have agreed on a tree: before, they send every message to every neighbor.
+#[track_caller]
+pub(super) fn wait_tree(sites: &[Site]) {
+    let mut ears: Vec<_> = sites
+        .iter()
+        .map(|site| Member::join(site.address, rand::random(), "leaf"))
+        .collect();
+    for ear in &mut ears {
+        ear.hear("beacon");
+    }
+}
+
 /// The connections between these nodes, as the logs of those who have dialed say: pairs of places in the
 /// list, the lesser first. Two connections between the same two are there twice.
 pub(super) fn connections(sites: &[Site]) -> Vec<(usize, usize)> {
@@ -177,6 +186,16 @@ pub(super) fn connections(sites: &[Site]) -> Vec<(usize, usize)> {
     }
     connections.sort_unstable();
     connections
+}
+
+/// How many connections each of so many nodes has.
+pub(super) fn degrees(connections: &[(usize, usize)], nodes: usize) -> Vec<usize> {
+    let mut degrees = vec![0; nodes];
+    for (a, b) in connections {
+        degrees[*a] += 1;
+        degrees[*b] += 1;
+    }
+    degrees
 }
 
 /// Whether these connections join all of the nodes in `among`, without going through others.
