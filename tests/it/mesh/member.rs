@@ -64,13 +64,18 @@ impl Member {
         self.raw.send_frame(Frame::text(control.to_string()));
     }
 
-    /// Reads until a control frame of this type comes.
+    /// Reads until a control frame of this type comes, and answers pings.
     #[track_caller]
     pub(super) fn hear(&mut self, kind: &str) -> Value {
         loop {
             let frame = self.raw.read_frame();
-            if frame.opcode != Frame::TEXT {
-                continue;
+            match frame.opcode {
+                Frame::TEXT => {}
+                Frame::PING => {
+                    self.raw.send_frame(Frame::pong(frame.payload));
+                    continue;
+                }
+                _ => continue,
             }
             let control: Value = serde_json::from_slice(&frame.payload).expect("JSON");
             if control["type"] == kind {

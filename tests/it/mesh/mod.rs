@@ -6,6 +6,8 @@ mod crowd;
 mod line;
 mod member;
 mod nodes;
+mod partition;
+mod proxy;
 mod site;
 mod strangers;
 

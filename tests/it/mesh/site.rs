@@ -1,7 +1,7 @@
 //! A node with an address of its own, which a test can kill and start again there.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -17,14 +17,22 @@ pub(super) struct Site {
 }
 
 impl Site {
-    /// Starts it on a free port, with these peers, and waits until it listens.
+    /// Starts it on a free port of 127.0.0.1, with these peers, and waits until it listens.
     #[track_caller]
     pub(super) fn start(options: &[&str], peers: &[String]) -> Site {
+        Site::start_at(Ipv4Addr::LOCALHOST.into(), options, peers)
+    }
+
+    /// … of another address of this machine.
+    #[track_caller]
+    pub(super) fn start_at(ip: IpAddr, options: &[&str], peers: &[String]) -> Site {
         let mut options: Vec<String> = QUIET.iter().chain(options).map(|o| o.to_string()).collect();
         if !peers.is_empty() {
             options.extend(["--peers".to_owned(), peers.join(",")]);
         }
-        let node = Node::listening(&options);
+        let bind = ["--bind".to_owned(), SocketAddr::new(ip, 0).to_string()];
+        let mut node = Node::with(bind.iter().chain(&options));
+        node.wait_listening(1);
         Site {
             address: node.address(),
             node,
@@ -166,12 +174,8 @@ pub(super) fn wait_joined(sites: &[&Site], speakers: usize) {
 /// Waits until the nodes have agreed on a tree: before, they send every message to every neighbor.
 #[track_caller]
 pub(super) fn wait_tree(sites: &[Site]) {
-    let mut ears: Vec<_> = sites
-        .iter()
-        .map(|site| Member::join(site.address, rand::random(), "leaf"))
-        .collect();
-    for ear in &mut ears {
-        ear.hear("beacon");
+    for site in sites {
+        Member::join(site.address, rand::random(), "leaf").hear("beacon");
     }
 }
 
