@@ -8,6 +8,7 @@ mod member;
 mod nodes;
 mod partition;
 mod proxy;
+mod settling;
 mod site;
 mod strangers;
 

@@ -1,14 +1,14 @@
 //! Two halves of a mesh, and one cable between them.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use super::proxy::{Cable, Proxy};
 use super::site::{Site, wait_joined, wait_tree};
 
 /// Where the nodes are: not where connections seem to come from, so that nobody finds a way past the cable.
-const HERE: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 2, 1));
+const HERE: Ipv4Addr = Ipv4Addr::new(127, 0, 2, 1);
 /// The halves are one mesh within this time after the cable is mended: it is dialed every second at least.
 const REJOINED: Duration = Duration::from_secs(10);
 
@@ -20,7 +20,11 @@ fn site(more: &[&str], peers: &[String]) -> Site {
         ["--retry-max", "1s"],
         ["--degree", "1"],
     ];
-    Site::start_at(HERE, &[options.as_flattened(), more].concat(), peers)
+    Site::start_at(
+        (HERE, 0).into(),
+        &[options.as_flattened(), more].concat(),
+        peers,
+    )
 }
 
 fn texts(when: &str, places: impl IntoIterator<Item = usize>) -> BTreeSet<String> {

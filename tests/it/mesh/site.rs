@@ -1,7 +1,7 @@
 //! A node with an address of its own, which a test can kill and start again there.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -20,19 +20,17 @@ impl Site {
     /// Starts it on a free port of 127.0.0.1, with these peers, and waits until it listens.
     #[track_caller]
     pub(super) fn start(options: &[&str], peers: &[String]) -> Site {
-        Site::start_at(Ipv4Addr::LOCALHOST.into(), options, peers)
+        Site::start_at((Ipv4Addr::LOCALHOST, 0).into(), options, peers)
     }
 
-    /// … of another address of this machine.
+    /// … at another address of this machine.
     #[track_caller]
-    pub(super) fn start_at(ip: IpAddr, options: &[&str], peers: &[String]) -> Site {
+    pub(super) fn start_at(address: SocketAddr, options: &[&str], peers: &[String]) -> Site {
         let mut options: Vec<String> = QUIET.iter().chain(options).map(|o| o.to_string()).collect();
         if !peers.is_empty() {
             options.extend(["--peers".to_owned(), peers.join(",")]);
         }
-        let bind = ["--bind".to_owned(), SocketAddr::new(ip, 0).to_string()];
-        let mut node = Node::with(bind.iter().chain(&options));
-        node.wait_listening(1);
+        let node = launch(address, &options);
         Site {
             address: node.address(),
             node,
@@ -48,20 +46,7 @@ impl Site {
     /// Starts it again at the same address.
     #[track_caller]
     pub(super) fn restart(&mut self) {
-        let address = self.address.to_string();
-        let bind = ["--bind".to_owned(), address.clone()];
-        let options: Vec<_> = bind.iter().chain(&self.options).collect();
-        // Some connection of another test may just have got the port for its own end.
-        self.node = eventually_some(&format!("{address} is free"), || {
-            let mut node = Node::with(&options);
-            let said = node
-                .stderr
-                .try_wait_until(DEADLINE, 1, |line| line.contains("listening on "));
-            said.is_ok().then(|| {
-                node.wait_listening(1);
-                node
-            })
-        });
+        self.node = launch(self.address, &self.options);
     }
 
     pub(super) fn node(&self) -> &Node {
@@ -88,7 +73,9 @@ impl Site {
     /// Ports of the neighbors that it has dialed and is connected to, as its log says.
     fn dialed_ports(&self) -> Vec<u16> {
         let mut ports = Vec::new();
-        for line in self.node.stderr.all() {
+        // What is logged as a detail never became a neighbor.
+        let lines = self.node.stderr.all().into_iter();
+        for line in lines.filter(|line| !line.contains(" DEBUG ")) {
             let Some((_, rest)) = line.split_once("neighbor ws://127.0.0.1:") else {
                 continue;
             };
@@ -144,6 +131,21 @@ impl Site {
             self.address
         );
     }
+}
+
+/// Starts a node that listens there.
+#[track_caller]
+fn launch(address: SocketAddr, options: &[String]) -> Node {
+    let bind = ["--bind".to_owned(), address.to_string()];
+    let options: Vec<_> = bind.iter().chain(options).collect();
+    // Some connection of another test may just have got the port for its own end.
+    eventually_some(&format!("{address} is free"), || {
+        let mut node = Node::with(&options);
+        let is_said = |line: &str| line.contains("listening on ");
+        node.stderr.try_wait_until(DEADLINE, 1, is_said).ok()?;
+        node.wait_listening(1);
+        Some(node)
+    })
 }
 
 /// The text of a line of output: what follows who has sent it.
