@@ -97,6 +97,7 @@ mod net;
 mod node;
 mod node_id;
 mod printable;
+pub mod simulation;
 mod subprotocol;
 
 pub use config::Config;

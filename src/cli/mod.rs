@@ -110,10 +110,11 @@ struct Messages {
     /// {index} becomes the number of the receiving peer, {bind} the
     /// address this node listens on, {seq} the number of the broadcast and {time} its time in
     /// UTC; {{ and }} are the braces themselves. With {index} the text is made for each peer by
-    /// itself; without it once for all, which is cheaper with many peers.
+    /// itself; without it once for all, which is cheaper with many peers. [default: Message to client
+    /// {index} from {bind}, and with --broadcast-scope mesh: Message from {bind}]
     #[arg(long, env = "WSMESH_MESSAGE", value_name = "TEXT")]
-    #[arg(value_parser = typed::<Template>(), default_value_t = Template::default())]
-    message: Template,
+    #[arg(value_parser = typed::<Template>())]
+    message: Option<Template>,
 
     /// Who hears the broadcast: peers or mesh
     ///
@@ -192,12 +193,16 @@ impl Cli {
     /// # Errors
     /// Values that are valid by themselves but not together.
     pub(crate) fn into_config(self) -> Result<Config, clap::Error> {
+        let scope = self.messages.broadcast_scope;
         let config = Config {
             binds: self.addresses.bind,
             peers: without_repeats(self.addresses.peers),
             interval: self.messages.interval.0,
-            message: self.messages.message,
-            broadcast_scope: self.messages.broadcast_scope,
+            message: self
+                .messages
+                .message
+                .unwrap_or_else(|| Template::default_for(scope)),
+            broadcast_scope: scope,
             relay: self.messages.relay,
             mesh: self.mesh.into(),
             echo: self.messages.echo,
@@ -454,7 +459,7 @@ mod tests {
                 ["--broadcast-scope: `all`", "peers or mesh"],
             ),
             (
-                "-b a:1 --broadcast-scope mesh",
+                "-b a:1 --broadcast-scope mesh --message {index}",
                 ["--message has {index}", "--broadcast-scope mesh"],
             ),
             (
@@ -526,7 +531,7 @@ mod tests {
             "Size(1024)",
             "Every(None)",
             "Trace",
-            "client",
+            "message: None",
         ] {
             assert!(got.contains(part), "{part}: {got}");
         }

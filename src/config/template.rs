@@ -3,6 +3,7 @@
 use std::fmt::{self, Display, Write as _};
 use std::str::FromStr;
 
+use super::BroadcastScope;
 use crate::printable::Printable;
 
 /// The placeholders, as the error text and the help name them.
@@ -91,6 +92,19 @@ impl Template {
 
 fn push(text: &mut String, value: impl Display) {
     write!(text, "{value}").expect("a String takes everything");
+}
+
+impl Template {
+    /// What is broadcast unless a person says otherwise. The whole mesh gets one text for all:
+    /// `Message from {bind}`.
+    pub fn default_for(scope: BroadcastScope) -> Self {
+        match scope {
+            BroadcastScope::Peers => Self::default(),
+            BroadcastScope::Mesh => Template {
+                pieces: vec![Piece::Literal("Message from ".to_owned()), Piece::Bind],
+            },
+        }
+    }
 }
 
 impl Default for Template {

@@ -67,6 +67,9 @@ pub(super) struct Hello {
     /// By origin, up to which sequence it has everything. Absent: it begins now, and wants nothing from before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) have: Option<BTreeMap<String, u32>>,
+    /// The highest sequences that it has, where some are missing below.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) ahead: BTreeMap<String, u32>,
 }
 
 /// The root's sign of life, which builds the tree.
@@ -147,6 +150,7 @@ impl Control {
                     .have
                     .as_ref()
                     .is_some_and(|have| have.len() > HAVE_MAX)
+                    || hello.ahead.len() > HAVE_MAX
                 {
                     return many("origins");
                 }
@@ -199,6 +203,7 @@ mod tests {
             max_message: 1024,
             urgent: false,
             have: None,
+            ahead: BTreeMap::new(),
         }
     }
 
@@ -322,11 +327,12 @@ mod tests {
         let url = "u".repeat(URL_BYTES_MAX);
         let have = (0..HAVE_MAX)
             .map(|n| (NodeId(n as u128).to_string(), u32::MAX))
-            .collect();
+            .collect::<BTreeMap<_, _>>();
         let full = Hello {
             urls: vec![url; URLS_MAX],
             ports: vec![u16::MAX; URLS_MAX],
             network: "n".repeat(64),
+            ahead: have.clone(),
             have: Some(have),
             ..hello()
         };

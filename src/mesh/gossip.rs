@@ -133,11 +133,11 @@ impl Mesh {
     /// Sends a message to those who want it at once, and notes it for the others.
     fn pass_on(&mut self, id: MessageId, frame: Bytes, from: Option<PeerKey>, now: Instant) {
         let is_relayed = from.is_none() || !self.config.is_leaf;
+        let payload_bytes = codec::payload_len(&frame);
         if is_relayed {
-            self.history.push(id, frame.clone(), now);
+            self.history.push(id, frame.clone(), payload_bytes, now);
         }
         let is_kept = self.history.frame(id).is_some();
-        let payload_bytes = codec::payload_len(&frame);
         let (parent, is_lost) = (self.tree.parent(), self.tree.is_lost());
         let mut at_once = Vec::new();
         let mut has_more_to_announce = false;

@@ -15,6 +15,8 @@ struct Entry {
     id: MessageId,
     /// As it is passed on; shared with the outboxes that it still waits in.
     frame: Bytes,
+    /// What it counts: its payload.
+    bytes: usize,
     at: Instant,
 }
 
@@ -40,17 +42,22 @@ impl History {
         }
     }
 
-    /// Keeps a message, and gives up the oldest ones for it. One that is larger than all that may be kept
-    /// is not.
-    pub(super) fn push(&mut self, id: MessageId, frame: Bytes, now: Instant) {
-        if self.limits.age_max.is_none() || frame.len() > self.limits.bytes_max {
+    /// Keeps a message with so many bytes of payload, and gives up the oldest ones for it. One that is larger
+    /// than all that may be kept is not.
+    pub(super) fn push(&mut self, id: MessageId, frame: Bytes, bytes: usize, now: Instant) {
+        if self.limits.age_max.is_none() || bytes > self.limits.bytes_max {
             return;
         }
         self.expire(now);
-        self.bytes += frame.len();
+        self.bytes += bytes;
         self.numbers
             .insert(id, self.gone + self.entries.len() as u64);
-        self.entries.push_back(Entry { id, frame, at: now });
+        self.entries.push_back(Entry {
+            id,
+            frame,
+            bytes,
+            at: now,
+        });
         while self.bytes > self.limits.bytes_max || self.entries.len() > self.limits.messages_max {
             self.drop_oldest();
         }
@@ -91,7 +98,7 @@ impl History {
 
     fn drop_oldest(&mut self) {
         if let Some(oldest) = self.entries.pop_front() {
-            self.bytes -= oldest.frame.len();
+            self.bytes -= oldest.bytes;
             self.numbers.remove(&oldest.id);
             self.gone += 1;
         }
@@ -131,15 +138,15 @@ mod tests {
     fn the_oldest_give_way_to_number_bytes_and_age() {
         let now = Instant::now();
         let mut history = History::new(LIMITS);
-        (1..=5).for_each(|sequence| history.push(id(sequence), frame(10), now));
+        (1..=5).for_each(|sequence| history.push(id(sequence), frame(10), 10, now));
         assert_eq!(kept(&history), [3, 4, 5]);
         assert_eq!(history.frame(id(2)), None);
-        history.push(id(6), frame(85), now);
+        history.push(id(6), frame(85), 85, now);
         assert_eq!(kept(&history), [5, 6]);
-        history.push(id(7), frame(101), now);
+        history.push(id(7), frame(101), 101, now);
         assert_eq!(kept(&history), [5, 6], "too large to be kept");
         let later = now + Duration::from_secs(30);
-        history.push(id(8), frame(5), later);
+        history.push(id(8), frame(5), 5, later);
         let expiry = history.next_deadline().expect("something is kept");
         assert_eq!(expiry, now + Duration::from_secs(60));
         history.expire(expiry);
@@ -153,7 +160,7 @@ mod tests {
             age_max: None,
             ..LIMITS
         });
-        history.push(id(1), frame(1), Instant::now());
+        history.push(id(1), frame(1), 1, Instant::now());
         assert!(kept(&history).is_empty());
         assert_eq!(history.next_deadline(), None);
     }

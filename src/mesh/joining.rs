@@ -24,7 +24,6 @@ use super::{
 use crate::{
     config::{PeerUrl, limits::DEGREE_UNDIALABLE_MAX},
     message::Message,
-    node_id::NodeId,
     printable::Excerpt,
 };
 
@@ -36,6 +35,9 @@ const GREETINGS_MAX: usize = 256;
 const ALONE_FOR: Duration = Duration::from_secs(10);
 /// Addresses of one node that are tried and remembered.
 pub(super) const CLAIMS_MAX: usize = 4;
+/// For so long after its first neighbor a node has only begun: what a new neighbor has by then was published
+/// before, and is not for its own people.
+const BEGINNING: Duration = Duration::from_secs(5);
 /// Connections to one node, until it is settled which one stays.
 const DOUBLES_MAX: usize = 2;
 
@@ -137,7 +139,7 @@ impl Mesh {
             Verdict::Known => {}
             Verdict::Refused => self.standing.ignored += 1,
         }
-        self.tell_eagerness();
+        self.tell_eagerness(now);
     }
 
     /// Every neighbor but a leaf passes each beacon on to all: one of which nothing comes for several is gone,
@@ -171,10 +173,23 @@ impl Mesh {
         // A relay that begins takes what its neighbors keep: others may lack it.
         let has_use = match role {
             Role::Peer => true,
-            Role::Leaf => self.has_begun,
+            Role::Leaf => self.begun_at.is_some(),
             Role::Probe => false,
         };
-        let have = has_use.then(|| self.seen.have());
+        let has = if has_use {
+            self.seen.have()
+        } else {
+            BTreeMap::new()
+        };
+        let ahead = has.iter().filter(|(_, (floor, highest))| highest > floor);
+        let ahead = ahead
+            .map(|(id, (_, highest))| (id.clone(), *highest))
+            .collect();
+        let have = has_use.then(|| {
+            has.into_iter()
+                .map(|(id, (floor, _))| (id, floor))
+                .collect()
+        });
         // Who cannot be reached does not have others try.
         let is_reachable = role == Role::Peer && !self.overlay.is_out_of_reach();
         let ports = if is_reachable {
@@ -200,6 +215,7 @@ impl Mesh {
             max_message: self.place.message_bytes_max as u64,
             urgent: is_alone || purpose == Some(&Purpose::Revive),
             have,
+            ahead,
         }
     }
 
@@ -380,7 +396,7 @@ impl Mesh {
             self.send_control(peer, &Control::Beacon(beacon));
         }
         self.compare_notes(peer, role, hello, now);
-        self.tell_eagerness();
+        self.tell_eagerness(now);
         self.settle_doubles(id, now);
         if let Some(Purpose::Rotate(old)) = purpose {
             self.rotate_out(old, now);
@@ -390,29 +406,34 @@ impl Mesh {
 
     /// Learns what the neighbor has, and offers it what it has not.
     fn compare_notes(&mut self, peer: PeerKey, role: Role, hello: Hello, now: Instant) {
+        let is_beginning = self
+            .begun_at
+            .is_none_or(|at| now.saturating_duration_since(at) < BEGINNING);
+        self.begun_at.get_or_insert(now);
+        // Without it the other side begins now, and wants nothing from before.
         let Some(have) = hello.have else {
-            // It begins now, and misses nothing.
-            self.has_begun = true;
             return;
         };
-        let have = have.iter().filter_map(|(origin, sequence)| {
-            let (origin, sequence) = (origin.parse().ok()?, *sequence);
-            Some(MessageId { origin, sequence })
-        });
-        let have: BTreeMap<NodeId, u32> = have
-            .inspect(|id| {
-                if self.has_begun {
-                    self.seen.learn(*id, now);
-                } else {
-                    self.seen.begin(*id, now);
-                }
-            })
-            .map(|id| (id.origin, id.sequence))
-            .collect();
-        self.has_begun = true;
+        let mut held = BTreeMap::new();
+        for (origin, sequence) in have {
+            let highest = hello.ahead.get(&origin).copied().unwrap_or(sequence);
+            let Ok(origin) = origin.parse() else {
+                continue;
+            };
+            held.insert(origin, sequence);
+            let id = MessageId {
+                origin,
+                sequence: highest.max(sequence),
+            };
+            if is_beginning {
+                self.seen.begin(id, now);
+            } else {
+                self.seen.learn(id, now);
+            }
+        }
         self.offer_history(peer, role, |id| {
-            have.get(&id.origin)
-                .is_some_and(|sequence| *sequence >= id.sequence)
+            let held = held.get(&id.origin);
+            held.is_some_and(|sequence| *sequence >= id.sequence)
         });
     }
 

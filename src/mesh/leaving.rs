@@ -193,7 +193,7 @@ impl Mesh {
             self.tell(News::Alone);
             self.wake_resting(|_| true);
         }
-        self.tell_eagerness();
+        self.tell_eagerness(now);
         self.on_change(now);
     }
 

@@ -67,6 +67,8 @@ const EVICTIONS_INTERVAL: Duration = Duration::from_secs(10);
 /// Gaps that are told: so many at once, then one in each interval. All are counted.
 const GAP_NEWS_BURST: u32 = 16;
 const GAP_NEWS_INTERVAL: Duration = Duration::from_secs(10);
+/// A former parent goes on sending for so long.
+const EAGER_AFTER: Duration = Duration::from_millis(500);
 /// A gap is given up when histories have forgotten what it was, but not sooner than this.
 const GAP_PATIENCE_MIN: Duration = Duration::from_secs(10);
 
@@ -180,8 +182,8 @@ pub(crate) struct Mesh {
     alone_since: Option<Instant>,
     /// When a connection was lost by which messages came or went.
     torn_at: Option<Instant>,
-    /// It has had a neighbor: what is published from then on is not to be missed.
-    has_begun: bool,
+    /// When it had its first neighbor: what is published from then on is not to be missed.
+    begun_at: Option<Instant>,
     evictions: Budget,
     gap_news: Budget,
     standing: Standing,
@@ -191,6 +193,7 @@ pub(crate) struct Mesh {
 #[derive(Debug, Default)]
 struct Timers {
     announce: Option<Instant>,
+    eagerness: Option<Instant>,
     shuffle: Option<Instant>,
     rotate: Option<Instant>,
     revive: Option<Instant>,
@@ -223,7 +226,7 @@ impl Mesh {
             timers: Timers::default(),
             alone_since: Some(now),
             torn_at: None,
-            has_begun: false,
+            begun_at: None,
             evictions: Budget::new(EVICTIONS_BURST, EVICTIONS_INTERVAL, now),
             gap_news: Budget::new(GAP_NEWS_BURST, GAP_NEWS_INTERVAL, now),
             standing: Standing::default(),
@@ -253,13 +256,14 @@ impl Mesh {
             self.send_beacon();
         }
         self.look_after_connections(now);
-        self.tell_eagerness();
+        self.tell_eagerness(now);
     }
 
     /// When [`Self::expire`] is to be called; `None`: only after another input.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         let deadlines = [
             self.timers.announce,
+            self.timers.eagerness,
             self.timers.shuffle,
             self.timers.rotate,
             self.timers.revive,
@@ -308,16 +312,29 @@ impl Mesh {
         }
     }
 
-    /// Tells neighbors whether we want messages from them at once, where that has changed.
-    fn tell_eagerness(&mut self) {
+    /// Tells neighbors whether we want messages from them at once, where that has changed: at once if we do,
+    /// and after a while if we do not any more. What is on its way when the parent changes would come by neither
+    /// way otherwise.
+    fn tell_eagerness(&mut self, now: Instant) {
         let (parent, is_lost) = (self.tree.parent(), self.tree.is_lost());
         let mut to_tell: [Vec<PeerKey>; 2] = Default::default();
+        self.timers.eagerness = None;
         for (peer, member) in self.neighbors.members_mut() {
             let is_wanted = is_lost || parent == Some(peer);
-            if member.has_been_told_eager != is_wanted {
-                member.has_been_told_eager = is_wanted;
-                to_tell[usize::from(is_wanted)].push(peer);
+            if is_wanted {
+                member.wanted_at = Some(now);
             }
+            if member.has_been_told_eager == is_wanted {
+                continue;
+            }
+            let until = member.wanted_at.map(|at| at + EAGER_AFTER);
+            if let Some(until) = until.filter(|until| !is_wanted && now < *until) {
+                let next = self.timers.eagerness.get_or_insert(until);
+                *next = until.min(*next);
+                continue;
+            }
+            member.has_been_told_eager = is_wanted;
+            to_tell[usize::from(is_wanted)].push(peer);
         }
         for (eager, to) in [false, true].into_iter().zip(to_tell) {
             self.send(to, Message::text(Control::Tree { eager }.encode()));

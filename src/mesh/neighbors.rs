@@ -59,6 +59,8 @@ pub(super) struct Member {
     pub(super) is_eager: bool,
     /// What we have told it that we want.
     pub(super) has_been_told_eager: bool,
+    /// When we last wanted messages from it at once.
+    pub(super) wanted_at: Option<Instant>,
     /// For the next announcement.
     pub(super) to_announce: Vec<MessageId>,
     pub(super) joined_at: Instant,
@@ -76,6 +78,7 @@ impl Member {
             message_bytes_max: usize::MAX,
             is_eager: true,
             has_been_told_eager: true,
+            wanted_at: None,
             to_announce: Vec::new(),
             joined_at: now,
             heard_at: now,

@@ -65,6 +65,14 @@ impl Window {
         word.is_some_and(|word| word & (1 << (offset % 64)) != 0)
     }
 
+    /// The highest that is there.
+    fn highest_there(&self) -> u32 {
+        let Some(last) = self.bits.last() else {
+            return self.floor;
+        };
+        self.floor + self.bits.len() as u32 * 64 - last.leading_zeros()
+    }
+
     /// Returns how many had to be given up for it.
     fn insert(&mut self, sequence: u32, now: Instant) -> u32 {
         debug_assert!(!self.contains(sequence));
@@ -223,8 +231,8 @@ impl Seen {
         self.note(id.origin, has_hole, 0, now);
     }
 
-    /// By origin, up to where everything is there: of those heard of last.
-    pub(super) fn have(&self) -> BTreeMap<String, u32> {
+    /// By origin, up to where everything is there, and up to where something is: of those heard of last.
+    pub(super) fn have(&self) -> BTreeMap<String, (u32, u32)> {
         let mut windows: Vec<_> = self.young.iter().chain(&self.old).collect();
         if windows.len() > HAVE_MAX {
             windows.select_nth_unstable_by_key(HAVE_MAX, |(id, window)| {
@@ -233,7 +241,7 @@ impl Seen {
             windows.truncate(HAVE_MAX);
         }
         let have = windows.into_iter();
-        have.map(|(id, window)| (id.to_string(), window.floor))
+        have.map(|(id, window)| (id.to_string(), (window.floor, window.highest_there())))
             .collect()
     }
 
@@ -374,7 +382,10 @@ mod tests {
             test.insert([1, 2, 2, 5, 5, 3, 4, 3, 6]),
             [true, true, false, true, false, true, true, false, true]
         );
-        assert_eq!(test.seen.have(), BTreeMap::from([(ORIGIN.to_string(), 6)]));
+        assert_eq!(
+            test.seen.have(),
+            BTreeMap::from([(ORIGIN.to_string(), (6, 6))])
+        );
         assert_eq!(test.seen.next_deadline(), None, "nothing is missing");
     }
 
@@ -444,6 +455,9 @@ mod tests {
         test.insert([1]);
         test.seen.learn(id(u32::MAX), test.now);
         assert_eq!(test.insert([2, 3]), [true, true]);
+        test.insert([9]);
+        let have = BTreeMap::from([(ORIGIN.to_string(), (3, 9))]);
+        assert_eq!(test.seen.have(), have);
         test.seen.begin(id(7), test.now);
         assert_eq!(
             test.insert([4]),

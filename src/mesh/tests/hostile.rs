@@ -32,6 +32,7 @@ fn hello(id: u128) -> Hello {
         max_message: 0,
         urgent: false,
         have: None,
+        ahead: [].into(),
     }
 }
 
