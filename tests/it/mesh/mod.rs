@@ -3,6 +3,7 @@
 
 mod channels;
 mod crowd;
+mod hostile;
 mod line;
 mod member;
 mod nodes;
