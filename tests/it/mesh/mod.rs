@@ -5,6 +5,7 @@ mod channels;
 mod crowd;
 mod hostile;
 mod line;
+mod load;
 mod member;
 mod nodes;
 mod partition;
