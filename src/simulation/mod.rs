@@ -12,6 +12,7 @@
 //! | `network`, `outage`, `connection`, `weather`, `geography` | streams between hosts, and what happens to them |
 //! | `dialing` | whom a node dials and when again, as the real network does |
 //! | `protocol`, `layered`, `plumtree`, `hostile` | what runs on nodes: the mesh, what it is compared with, those who do harm |
+//! | `gates` | what the mesh must show |
 //! | `ledger`, `measure`, `survey`, `traffic`, `histogram`, `trace` | what is seen of it |
 //! | `queue`, `event`, `clock`, `chance` | what happens next; time and randomness |
 
@@ -20,6 +21,7 @@ mod clock;
 mod connection;
 mod dialing;
 mod event;
+mod gates;
 mod geography;
 mod histogram;
 mod hostile;
@@ -46,6 +48,7 @@ mod bare;
 mod network_tests;
 
 pub use self::{
+    gates::{Finding, Gate},
     report::{Bytes, Phase, Report, Times},
     run::{Progress, run},
     scenario::{

@@ -69,9 +69,8 @@ pub struct Phase {
     /// after a partition.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub recovered: Option<f64>,
-    /// What the protocol of a node holds, written out, in bytes: mean and greatest. Only where it was asked for.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub held_bytes: Option<(usize, usize)>,
+    /// What the protocol of a node holds, written out, in bytes: mean and greatest of a hundred nodes.
+    pub held_bytes: (usize, usize),
     /// The overlay at the end of the phase.
     pub overlay: Overlay,
 }

@@ -327,6 +327,7 @@ impl<'a> Run<'a> {
         };
         self.world.cut();
         self.pass("partition", duration.0, activity);
+        self.wait_for_the_rest("partition");
         self.end("partition", Depth::Quick, Scope::OwnPart);
 
         self.world.heal();
@@ -469,9 +470,7 @@ impl<'a> Run<'a> {
     fn end(&mut self, name: &'static str, depth: Depth, scope: Scope) -> &mut Phase {
         let mut phase = measure(&self.world, &self.mark, name, scope);
         phase.overlay = survey(&self.world, depth);
-        if self.scenario.hostile > 0 {
-            phase.held_bytes = Some(self.held_bytes());
-        }
+        phase.held_bytes = self.held_bytes();
         self.world.ledger.turn_page();
         self.mark = Mark::new(&self.world);
         self.phases.push(phase);
@@ -518,7 +517,7 @@ fn planned(scenario: &Scenario) -> Duration {
         sum += load;
     }
     if let Some(partition) = scenario.partition {
-        sum += partition.0 + HEALING + HEALED + GRACE;
+        sum += partition.0 + GRACE + HEALING + HEALED + GRACE;
     }
     debug_assert!(micros(sum) > 0);
     sum
