@@ -86,22 +86,18 @@ impl Member {
 
     /// The frame of a message that this member publishes in the channel `/`.
     pub(super) fn message(&self, sequence: u32, text: &str) -> Frame {
-        let mut bytes = vec![MESSAGE, TEXT, 1];
-        bytes.extend(self.id.to_be_bytes());
-        bytes.extend(sequence.to_be_bytes());
-        bytes.extend(b"\x01/");
-        bytes.extend(text.as_bytes());
-        Frame::binary(bytes)
+        message(self.id, sequence, text)
     }
 }
 
-/// The text of a message, if the frame is one.
-pub(super) fn text_of(frame: &Frame) -> Option<String> {
-    let bytes = &frame.payload;
-    let channel_length = usize::from(*bytes.get(23)?);
-    let is_message = frame.opcode == Frame::BINARY && bytes[0] == MESSAGE;
-    let text = bytes.get(24 + channel_length..)?;
-    is_message.then(|| String::from_utf8_lossy(text).into_owned())
+/// The frame of a message in the channel `/`, as its origin sends it.
+pub(super) fn message(origin: u128, sequence: u32, text: &str) -> Frame {
+    let mut bytes = vec![MESSAGE, TEXT, 1];
+    bytes.extend(origin.to_be_bytes());
+    bytes.extend(sequence.to_be_bytes());
+    bytes.extend(b"\x01/");
+    bytes.extend(text.as_bytes());
+    Frame::binary(bytes)
 }
 
 /// A frame that announces or asks for these messages of one origin.

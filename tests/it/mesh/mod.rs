@@ -8,6 +8,7 @@ mod line;
 mod load;
 mod member;
 mod nodes;
+mod page;
 mod partition;
 mod proxy;
 mod settling;
