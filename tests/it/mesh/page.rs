@@ -222,3 +222,50 @@ fn the_page_of_the_readme_takes_each_message_once_and_leaves_aside_what_it_does_
     leaf.stdout.wait_for_line("heard / number 10");
     assert_eq!(leaf.stdout.count("number"), 6);
 }
+
+/// Says again what the page shows, as a person at the keyboard would.
+const PARROT: &str = r#"<script>
+new MutationObserver(changes => {
+  const shown = changes.flatMap(change => Array.from(change.addedNodes, node => node.textContent.trim()));
+  for (const text of shown) {
+    form.elements[0].value = `the page shows: ${text}`;
+    form.requestSubmit();
+  }
+}).observe(pre, { childList: true });
+publish("the page is open");
+</script>
+"#;
+
+#[test]
+fn the_page_of_the_readme_runs_in_a_browser() {
+    let Some(mut browser) = tools::chromium() else {
+        return;
+    };
+    let scratch = Scratch::new("page");
+    let [a, b] = pair();
+    let cable = Cable::default();
+    let way = Proxy::start(a.address(), &cable);
+    let mut peer = Raw::upgraded(b.address(), "/");
+    let path = scratch.join("leaf.html");
+    fs::write(&path, page(&[way.url()]) + PARROT).expect("a file can be written");
+    browser.arg(format!(
+        "--user-data-dir={}",
+        scratch.join("profile").display()
+    ));
+    browser.arg(format!("file://{}", path.display()));
+    let _browser = Program::start("chromium", browser);
+    assert_hears(&mut peer, "the page is open");
+    a.publish(["one"]);
+    assert_hears(&mut peer, "one");
+    assert_hears(&mut peer, "the page shows: / one");
+
+    cable.cut();
+    a.publish(["two"]);
+    assert_hears(&mut peer, "two");
+    cable.mend();
+    assert_hears(&mut peer, "the page shows: / two");
+    a.publish(["three"]);
+    assert_hears(&mut peer, "three");
+    assert_hears(&mut peer, "the page shows: / three");
+    assert_eq!(peer.sync(), [], "nothing twice");
+}
