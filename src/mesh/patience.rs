@@ -9,7 +9,7 @@ use std::{
 
 use super::codec::MessageId;
 
-const PATIENCE_MIN: Duration = Duration::from_millis(300);
+const PATIENCE_MIN: Duration = Duration::from_millis(250);
 const PATIENCE_MAX: Duration = Duration::from_secs(1);
 /// Messages asked for of which it is still to be seen whether they would have come.
 const ASKED_MAX: usize = 64;
