@@ -2,7 +2,17 @@
 //! [`strangers`] who are no nodes.
 
 mod channels;
+mod crowd;
+mod hostile;
+mod line;
+mod load;
+mod member;
 mod nodes;
+mod page;
+mod partition;
+mod proxy;
+mod settling;
+mod site;
 mod strangers;
 
 /// Without the broadcast at regular times.
