@@ -20,10 +20,10 @@ use crate::{message::Message, node_id::NodeId};
 
 /// Announcements are gathered for so long.
 const ANNOUNCE_DELAY: Duration = Duration::from_millis(100);
-/// What is announced comes by itself within this time, mostly.
-const PATIENCE: Duration = Duration::from_secs(1);
-/// After the tree was torn here: before the first request, and before the next.
+/// After the tree was torn here: before the first request, at most.
 const PATIENCE_TORN: Duration = Duration::from_millis(300);
+/// Before the next request for the same message, at least: it may be large; and after the tree was torn.
+const PATIENCE_AGAIN: Duration = Duration::from_secs(1);
 const PATIENCE_TORN_AGAIN: Duration = Duration::from_millis(250);
 /// For so long after the tree was torn here.
 const TORN_FOR: Duration = Duration::from_secs(10);
@@ -105,9 +105,16 @@ impl Mesh {
             let taken = self.seen.insert(id, now);
             if taken == Taken::Known {
                 self.standing.duplicates += 1;
-                return;
+                return self.patience.on_copy(id, now);
             }
-            self.missing.remove(id);
+            match self.missing.remove(id) {
+                None => self.patience.on_came(Duration::ZERO),
+                Some((announced_at, false)) => {
+                    let lag = now.saturating_duration_since(announced_at);
+                    self.patience.on_came(lag);
+                }
+                Some((announced_at, true)) => self.patience.on_asked(id, announced_at),
+            }
             self.standing.received += 1;
             if hops < self.config.hops_max {
                 self.pass_on(id, codec::passed_on(frame), Some(from), now);
@@ -182,7 +189,10 @@ impl Mesh {
     fn on_announcement(&mut self, from: PeerKey, mut ids: Vec<MessageId>, now: Instant) {
         ids.sort_unstable();
         let is_torn = self.is_torn(now);
-        let mut patience = if is_torn { PATIENCE_TORN } else { PATIENCE };
+        let mut patience = self.patience.duration();
+        if is_torn {
+            patience = patience.min(PATIENCE_TORN);
+        }
         if let Some(member) = self.neighbors.member_mut(from) {
             member
                 .to_announce
@@ -192,7 +202,7 @@ impl Mesh {
             }
         }
         for id in ids.into_iter().filter(|id| id.sequence > 0) {
-            if !self.seen.contains(id) && !self.missing.on_announced(id, from, now + patience) {
+            if !self.seen.contains(id) && !self.missing.on_announced(id, from, patience, now) {
                 self.standing.ignored += 1;
             }
         }
@@ -203,7 +213,7 @@ impl Mesh {
         let again = if self.is_torn(now) {
             PATIENCE_TORN_AGAIN
         } else {
-            PATIENCE
+            PATIENCE_AGAIN
         };
         for (peer, ids) in self.missing.due(now, again) {
             self.standing.requested += ids.len() as u64;

@@ -21,6 +21,7 @@ struct Awaited {
     announcers: Vec<PeerKey>,
     /// Whose share it counts to.
     owner: PeerKey,
+    announced_at: Instant,
     ask_at: Instant,
     tries: u32,
 }
@@ -33,9 +34,16 @@ pub(super) struct Missing {
 }
 
 impl Missing {
-    /// A neighbor has a message that this node lacks. Unless it comes by itself it is asked for at `ask_at`.
+    /// A neighbor has a message that this node lacks. Unless it comes by itself it is asked for after `patience`.
     /// Returns false if too much is awaited from the neighbor already.
-    pub(super) fn on_announced(&mut self, id: MessageId, by: PeerKey, ask_at: Instant) -> bool {
+    pub(super) fn on_announced(
+        &mut self,
+        id: MessageId,
+        by: PeerKey,
+        patience: Duration,
+        now: Instant,
+    ) -> bool {
+        let ask_at = now + patience;
         if let Some(awaited) = self.awaited.get_mut(&id) {
             if awaited.announcers.len() < ANNOUNCERS_MAX && !awaited.announcers.contains(&by) {
                 awaited.announcers.push(by);
@@ -58,6 +66,7 @@ impl Missing {
             Awaited {
                 announcers: vec![by],
                 owner: by,
+                announced_at: now,
                 ask_at,
                 tries: 0,
             },
@@ -65,11 +74,9 @@ impl Missing {
         true
     }
 
-    /// It has come, or is not wanted any more.
-    pub(super) fn remove(&mut self, id: MessageId) {
-        let Some(awaited) = self.awaited.remove(&id) else {
-            return;
-        };
+    /// It has come, or is not wanted any more. Returns when it was announced, and whether it was asked for.
+    pub(super) fn remove(&mut self, id: MessageId) -> Option<(Instant, bool)> {
+        let awaited = self.awaited.remove(&id)?;
         self.by_time.remove(&(awaited.ask_at, id));
         if let Some(share) = self.shares.get_mut(&awaited.owner) {
             *share -= 1;
@@ -77,6 +84,7 @@ impl Missing {
                 self.shares.remove(&awaited.owner);
             }
         }
+        Some((awaited.announced_at, awaited.tries > 0))
     }
 
     /// A neighbor is gone; what only it had is not awaited any more.
@@ -88,7 +96,9 @@ impl Missing {
                 orphans.push(*id);
             }
         }
-        orphans.into_iter().for_each(|id| self.remove(id));
+        for id in orphans {
+            self.remove(id);
+        }
     }
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {
@@ -143,8 +153,8 @@ mod tests {
     fn each_announcer_is_asked_in_turn_and_not_for_ever() {
         let start = Instant::now();
         let mut missing = Missing::default();
-        missing.on_announced(id(1), A, start + SECOND);
-        missing.on_announced(id(1), B, start + SECOND);
+        missing.on_announced(id(1), A, SECOND, start);
+        missing.on_announced(id(1), B, SECOND, start);
         assert!(missing.due(start, SECOND).is_empty());
         let mut asked = Vec::new();
         while let Some(at) = missing.next_deadline() {
@@ -158,8 +168,8 @@ mod tests {
     fn what_has_come_is_not_asked_for() {
         let start = Instant::now();
         let mut missing = Missing::default();
-        missing.on_announced(id(1), A, start);
-        missing.on_announced(id(2), A, start);
+        missing.on_announced(id(1), A, Duration::ZERO, start);
+        missing.on_announced(id(2), A, Duration::ZERO, start);
         missing.remove(id(1));
         assert_eq!(
             missing.due(start, SECOND),
@@ -171,9 +181,9 @@ mod tests {
     fn a_neighbor_that_left_is_not_asked() {
         let start = Instant::now();
         let mut missing = Missing::default();
-        missing.on_announced(id(1), A, start);
-        missing.on_announced(id(2), A, start);
-        missing.on_announced(id(2), B, start);
+        missing.on_announced(id(1), A, Duration::ZERO, start);
+        missing.on_announced(id(2), A, Duration::ZERO, start);
+        missing.on_announced(id(2), B, Duration::ZERO, start);
         missing.on_left(A);
         assert_eq!(
             missing.due(start, SECOND),
@@ -186,9 +196,9 @@ mod tests {
         let start = Instant::now();
         let mut missing = Missing::default();
         let taken = (0..5000)
-            .filter(|n| missing.on_announced(id(*n), A, start))
+            .filter(|n| missing.on_announced(id(*n), A, Duration::ZERO, start))
             .count();
         assert_eq!(taken, AWAITED_PER_NEIGHBOR_MAX);
-        assert!(missing.on_announced(id(9999), B, start));
+        assert!(missing.on_announced(id(9999), B, Duration::ZERO, start));
     }
 }

@@ -13,7 +13,7 @@
 //! | `overlay`, `upkeep` | whom else this node knows; whom it connects to, and when |
 //! | `tree` | the root, and by which neighbor messages come soonest |
 //! | `gossip` | messages: taken in once, passed on, announced, asked for |
-//! | `seen`, `missing`, `history` | what is there, what is not, what is kept for others |
+//! | `seen`, `missing`, `patience`, `history` | what is there, what is not and when to ask for it, what is kept for others |
 //! | `scope` | to whom an address may be told |
 
 mod codec;
@@ -26,6 +26,7 @@ mod missing;
 mod neighbors;
 mod news;
 mod overlay;
+mod patience;
 mod scope;
 mod seen;
 #[cfg(test)]
@@ -43,7 +44,7 @@ use rand::rngs::Xoshiro256PlusPlus;
 pub(crate) use self::news::{News, Standing};
 use self::{
     control::Control, history::History, missing::Missing, neighbors::Neighbors, overlay::Overlay,
-    seen::Seen, tree::Tree,
+    patience::Patience, seen::Seen, tree::Tree,
 };
 use crate::{
     budget::Budget,
@@ -176,8 +177,11 @@ pub(crate) struct Mesh {
     seen: Seen,
     history: History,
     missing: Missing,
+    patience: Patience,
     outputs: VecDeque<Output>,
     timers: Timers,
+    /// Between two random walks while there are few neighbors.
+    walk_interval: Duration,
     /// Since when there is no neighbor.
     alone_since: Option<Instant>,
     /// When a connection was lost by which messages came or went.
@@ -222,8 +226,10 @@ impl Mesh {
             seen: Seen::new(patience, now),
             history: History::new(config.history),
             missing: Missing::default(),
+            patience: Patience::new(),
             outputs: VecDeque::new(),
             timers: Timers::default(),
+            walk_interval: Duration::ZERO,
             alone_since: Some(now),
             torn_at: None,
             begun_at: None,

@@ -17,8 +17,8 @@ use crate::config::PeerUrl;
 const SHUFFLE_INTERVAL: Duration = Duration::from_secs(30);
 const ROTATE_INTERVAL: Duration = Duration::from_secs(80);
 const REVIVE_INTERVAL: Duration = Duration::from_secs(60);
-/// Until the next random walk when a neighbor has come or gone and there are too few: those who are left should
-/// know of one another before the next one goes.
+/// Until the next random walk when a neighbor has come or gone and there are too few, then twice that, and so
+/// on: those who are left should know of one another before the next one goes.
 const SHUFFLE_INTERVAL_FEW: Duration = Duration::from_secs(1);
 /// Between two attempts to revive, without any neighbor.
 const REVIVE_INTERVAL_ALONE: Duration = Duration::from_secs(5);
@@ -43,8 +43,8 @@ impl Mesh {
 
     /// A neighbor has come or gone.
     pub(super) fn on_change(&mut self, now: Instant) {
-        let (dialable, _) = self.neighbors.degrees();
-        if dialable > 0 && dialable < self.degree_wanted() {
+        self.walk_interval = SHUFFLE_INTERVAL_FEW;
+        if self.neighbors.has_members() && self.has_few_neighbors() {
             let soon = self.in_about(SHUFFLE_INTERVAL_FEW, now);
             let shuffle = self.timers.shuffle.get_or_insert(soon);
             *shuffle = soon.min(*shuffle);
@@ -120,7 +120,13 @@ impl Mesh {
         }
         let is_alone = self.alone_since.is_some();
         if !is_alone && self.timers.shuffle.is_none() {
-            self.timers.shuffle = Some(self.in_about(SHUFFLE_INTERVAL, now));
+            let interval = if self.has_few_neighbors() {
+                self.walk_interval = (2 * self.walk_interval).min(SHUFFLE_INTERVAL);
+                self.walk_interval
+            } else {
+                SHUFFLE_INTERVAL
+            };
+            self.timers.shuffle = Some(self.in_about(interval, now));
         }
         if !is_alone && self.timers.rotate.is_none() {
             self.timers.rotate = Some(self.in_about(ROTATE_INTERVAL, now));
@@ -150,6 +156,10 @@ impl Mesh {
         } else {
             self.config.degree
         }
+    }
+
+    fn has_few_neighbors(&self) -> bool {
+        self.neighbors.degrees().0 < self.degree_wanted()
     }
 
     /// Dials until there are neighbors enough.
@@ -252,8 +262,7 @@ impl Mesh {
 
     /// Dials another neighbor in place of one that carries no messages.
     fn rotate(&mut self, now: Instant) {
-        let (dialable, _) = self.neighbors.degrees();
-        if dialable < self.degree_wanted() {
+        if self.has_few_neighbors() {
             return;
         }
         let mut replaceable: Vec<_> = self

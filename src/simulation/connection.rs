@@ -67,6 +67,8 @@ pub(super) struct End {
     /// Since when it is in this phase.
     pub(super) since: Moment,
     pub(super) heard_at: Moment,
+    /// When the last parcel left.
+    pub(super) sent_at: Moment,
     pub(super) is_pinged: bool,
     pub(super) stream: Stream,
 }

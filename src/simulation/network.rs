@@ -133,7 +133,7 @@ impl Network {
     /// Microseconds that a small packet takes now, lost ones included.
     pub(super) fn passage(&mut self, from: u32, to: u32) -> u64 {
         let latency = self.geography.latency(from, to);
-        self.weather.passage(latency, 1, self.chance.bits())
+        self.weather.passage(latency, 1, false, self.chance.bits())
     }
 
     /// The acceptor has taken the upgrade request, and answers.
@@ -150,6 +150,7 @@ impl Network {
             phase,
             since: now,
             heard_at: now,
+            sent_at: now,
             is_pinged: false,
             stream: Stream::default(),
         };
@@ -424,7 +425,9 @@ impl Network {
             .max(now)
             .after(self.weather.serialization(bytes));
         host.uplink_free = leaves;
-        let passage = self.weather.passage(latency, bytes, bits);
+        let is_busy = leaves.since(end.sent_at) < 2 * latency;
+        end.sent_at = leaves;
+        let passage = self.weather.passage(latency, bytes, is_busy, bits);
         let at = self.weather.past_stall(link, leaves).after(passage);
         end.stream.push(at, cost, what);
         self.schedule(from, now, queue);

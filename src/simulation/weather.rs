@@ -38,19 +38,21 @@ impl Weather {
         bytes * 8 * 1_000_000 / self.bandwidth.max(1)
     }
 
-    /// Microseconds from leaving one host to being at the other.
-    pub(super) fn passage(self, latency: u64, bytes: u64, bits: u64) -> u64 {
+    /// Microseconds from leaving one host to being at the other. Of a busy stream a lost segment is noticed by
+    /// those around it, a round trip and a half later (RFC 8985); of another one when its time is over.
+    pub(super) fn passage(self, latency: u64, bytes: u64, is_busy: bool, bits: u64) -> u64 {
         let (high, mut low) = (bits >> 32, bits & 0xffff_ffff);
         let jitter = (high * (Self::jitter_max(latency) + 1)) >> 32;
         let segments = bytes.div_ceil(SEGMENT_BYTES).max(1);
         let threshold = (u64::from(self.loss.0) * segments).min(900_000);
-        let (mut delay, mut wait) = (0, RETRANSMISSION + 2 * latency);
+        let timeout = RETRANSMISSION + 2 * latency;
+        let (mut delay, mut wait) = (0, if is_busy { 3 * latency } else { timeout });
         for _ in 0..LOSSES_MAX {
             if (low * 1_000_000) >> 32 >= threshold {
                 break;
             }
             delay += wait;
-            wait *= 2;
+            wait = (2 * wait).max(timeout);
             low = mixed(low) & 0xffff_ffff;
         }
         latency + jitter + delay
@@ -96,7 +98,7 @@ mod tests {
     fn one_in_a_hundred_segments_is_late() {
         let mut late = 0;
         for number in 0..100_000 {
-            let passage = WEATHER.passage(40_000, 100, mixed(number));
+            let passage = WEATHER.passage(40_000, 100, false, mixed(number));
             assert!(passage >= 40_000);
             if passage > 50_000 {
                 late += 1;
