@@ -27,6 +27,9 @@ pub(super) type Id = (u128, u32);
 /// Bytes before the payload: as many as in a message of the mesh.
 const HEAD_BYTES: usize = 1 + 1 + 1 + 16 + 4 + 1 + CHANNEL.len();
 
+/// How a neighbor says that it does not want messages at once.
+const NOT_EAGER: &str = r#"{"type":"tree","eager":false}"#;
+
 /// How long a message is recognized, at least.
 const SEEN_FOR: Duration = Duration::from_secs(120);
 
@@ -219,6 +222,8 @@ impl<O: Protocol, B: Broadcast> Protocol for Layered<O, B> {
                     self.broadcast.on_frame(peer, bytes, now, &mut self.out);
                 }
             }
+            // The tree of the overlay is not the one in use: none of the connections may be replaced as spare.
+            Message::Text(text) if text.as_str() == NOT_EAGER => {}
             _ => {
                 self.overlay.on_frame(peer, frame, now);
                 self.look_at_overlay();

@@ -254,8 +254,9 @@ impl Network {
         end.stream.take_back(now);
         let attempt = self.connections[from.slot as usize].attempt;
         // After an outage the other side hears that the connection is gone, and nothing else.
-        let [a, b] = &self.connections[from.slot as usize].ends;
-        if self.is_blocked(a.host, b.host)
+        let ends = &self.connections[from.slot as usize].ends;
+        let (sender, receiver) = (ends[from.side()].host, ends[from.other().side()].host);
+        if self.is_held(from, sender, receiver)
             && let Some(end) = self.end(from)
         {
             end.stream.take_back(Moment::default());
@@ -358,9 +359,13 @@ impl Network {
         let Some(end) = self.end(at) else {
             return Happening::Unheard;
         };
-        if end.phase != Phase::Open {
+        let host = end.host;
+        if end.phase != Phase::Open || !self.hosts[host as usize].reads {
             return Happening::Unheard;
         }
+        let Some(end) = self.end(at) else {
+            return Happening::Unheard;
+        };
         let silence = now.since(end.heard_at);
         if silence >= 2 * interval && end.is_pinged {
             return self.give_up(at, now, queue);

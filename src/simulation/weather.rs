@@ -38,15 +38,15 @@ impl Weather {
         bytes * 8 * 1_000_000 / self.bandwidth.max(1)
     }
 
-    /// Microseconds from leaving one host to being at the other. Of a busy stream a lost segment is noticed by
-    /// those around it, a round trip and a half later (RFC 8985); of another one when its time is over.
+    /// Microseconds from leaving one host to being at the other. Where others of the stream are under way, a lost
+    /// segment is probed for after two round trips (RFC 8985 §7.2); alone it waits for its time-out.
     pub(super) fn passage(self, latency: u64, bytes: u64, is_busy: bool, bits: u64) -> u64 {
         let (high, mut low) = (bits >> 32, bits & 0xffff_ffff);
         let jitter = (high * (Self::jitter_max(latency) + 1)) >> 32;
         let segments = bytes.div_ceil(SEGMENT_BYTES).max(1);
         let threshold = (u64::from(self.loss.0) * segments).min(900_000);
         let timeout = RETRANSMISSION + 2 * latency;
-        let (mut delay, mut wait) = (0, if is_busy { 3 * latency } else { timeout });
+        let (mut delay, mut wait) = (0, if is_busy { 4 * latency } else { timeout });
         for _ in 0..LOSSES_MAX {
             if (low * 1_000_000) >> 32 >= threshold {
                 break;
