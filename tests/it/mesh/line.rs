@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::site::{Site, connections, join, wait_joined, wait_tree};
 use crate::support::eventually_some_within;
 
-/// A node hears of others by a walk that starts within this time.
+/// A node hears of others by random walks: the first one a second after it has joined.
 const ACQUAINTED: Duration = Duration::from_secs(60);
 /// A node that is back is one of the mesh again within this time: it is dialed again after a second at most.
 const BACK: Duration = Duration::from_secs(10);

@@ -91,9 +91,10 @@ fn pump(mut from: TcpStream, mut to: TcpStream, born: usize, cable: &Cable, is_o
     let mut buffer = [0; 16 * 1024];
     let mut has_ended = false;
     while !is_over.load(Ordering::SeqCst) {
-        let is_whole = |state: usize| state == born && state % 2 == 0;
+        let is_mended = |state: usize| state.is_multiple_of(2);
+        let is_whole = |state: usize| state == born && is_mended(state);
         let state = cable.state();
-        if !is_whole(state) && state % 2 == 0 {
+        if !is_whole(state) && is_mended(state) {
             break;
         }
         if has_ended {
