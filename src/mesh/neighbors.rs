@@ -9,6 +9,10 @@ use std::{
 use super::{PeerKey, Side, codec::MessageId, control::Role, overlay::Purpose, scope::Scope};
 use crate::{budget::Budget, config::PeerUrl, node_id::NodeId};
 
+/// Time for the hello of the other side, and for the end of a connection that is not needed.
+pub(super) const GREETING_TIMEOUT: Duration = Duration::from_secs(10);
+/// Addresses of one node that are tried and remembered.
+pub(super) const CLAIMS_MAX: usize = 4;
 /// Control frames of one neighbor that are looked at: so many at once, then one in each interval.
 const CONTROL_BURST: u32 = 64;
 const CONTROL_INTERVAL: Duration = Duration::from_millis(125);
