@@ -11,7 +11,7 @@ use crate::{Outcome, Role};
 /// The servers that are compared, in the order of the table's columns.
 pub(crate) const ROLES: [Role; 3] = [Role::Floor, Role::Article, Role::Wsmesh];
 pub(crate) const FLOOR: usize = 0;
-const ARTICLE: usize = 1;
+pub(crate) const ARTICLE: usize = 1;
 pub(crate) const WSMESH: usize = 2;
 
 /// Segments that a peer acknowledges at once after a pause; then it starts to save
