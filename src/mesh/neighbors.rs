@@ -59,6 +59,8 @@ pub(super) struct Member {
     /// Where it was reached, or else may be: the first is the one that is passed on once verified.
     pub(super) urls: Vec<PeerUrl>,
     pub(super) message_bytes_max: usize,
+    /// It was told to people that a message was too large for it.
+    pub(super) is_known_to_be_small: bool,
     /// It wants messages at once.
     pub(super) is_eager: bool,
     /// What we have told it that we want.
@@ -80,6 +82,7 @@ impl Member {
             reach: Reach::Refuted,
             urls: Vec::new(),
             message_bytes_max: usize::MAX,
+            is_known_to_be_small: false,
             is_eager: true,
             has_been_told_eager: true,
             wanted_at: None,
