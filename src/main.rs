@@ -12,11 +12,14 @@ use std::process::ExitCode;
 
 use wsmesh::{Config, Node, Printable};
 
-use crate::cli::{Cli, usage_error};
+use crate::cli::{Cli, Subcommand, usage_error};
 use crate::console::{LogStream, StdoutOutput, start_logging};
 
 fn main() -> ExitCode {
-    let cli = Cli::from_process();
+    let mut cli = Cli::from_process();
+    if let Some(Subcommand::Simulate(options)) = cli.take_subcommand() {
+        return options.run();
+    }
     let level = cli.log_level();
     let config = cli.into_config().unwrap_or_else(|error| error.exit());
     let rust_log = std::env::var("RUST_LOG").ok();

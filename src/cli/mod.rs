@@ -5,6 +5,7 @@
 
 mod limits;
 mod mesh;
+mod simulate;
 mod typed;
 
 use std::fmt::Display;
@@ -18,6 +19,7 @@ use wsmesh::config::{BindAddress, BroadcastScope, Every, PeerUrl, SlowPeer, Temp
 use self::{
     limits::LimitOptions,
     mesh::MeshOptions,
+    simulate::SimulateOptions,
     typed::{switch, times, typed},
 };
 
@@ -27,7 +29,10 @@ use self::{
 /// of them at regular times. Messages received go to standard output, logs to standard error.
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 100, after_help = AFTER_HELP, after_long_help = AFTER_LONG_HELP)]
+#[command(args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
 pub(crate) struct Cli {
+    #[command(subcommand)]
+    subcommand: Option<Subcommand>,
     #[command(flatten, next_help_heading = "Addresses")]
     addresses: Addresses,
     #[command(flatten, next_help_heading = "Messages")]
@@ -38,6 +43,17 @@ pub(crate) struct Cli {
     limits: LimitOptions,
     #[command(flatten, next_help_heading = "Logging")]
     logging: Logging,
+}
+
+/// What the program can do beside being a node.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Subcommand {
+    /// Run thousands of nodes in a virtual network, and report
+    ///
+    /// The real protocol in a network that delays, loses, stalls, is cut and heals: how soon
+    /// messages reach everyone, what that costs, and how soon the mesh is whole again when nodes
+    /// die. The same options give the same run on any machine.
+    Simulate(Box<SimulateOptions>),
 }
 
 const AFTER_HELP: &str = "\
@@ -175,6 +191,11 @@ impl Cli {
         read().unwrap_or_else(|error| error.exit())
     }
 
+    /// What is to be done instead of running a node.
+    pub(crate) fn take_subcommand(&mut self) -> Option<Subcommand> {
+        self.subcommand.take()
+    }
+
     /// What to log where RUST_LOG does not say.
     pub(crate) fn log_level(&self) -> LevelFilter {
         let level = i16::from(self.logging.verbose) - i16::from(self.logging.quiet);
@@ -232,7 +253,13 @@ pub(crate) fn usage_error(what: impl Display) -> clap::Error {
 
 /// The options as declared above, with what holds for all of them.
 fn command() -> clap::Command {
-    Cli::command().mut_args(|arg| {
+    let command = Cli::command().mut_subcommand("simulate", |simulate| {
+        simulate.mut_args(|arg| {
+            let takes_value = matches!(arg.get_action(), ArgAction::Set);
+            arg.allow_hyphen_values(takes_value)
+        })
+    });
+    command.mut_args(|arg| {
         let is_empty = |name| std::env::var_os(name).is_some_and(|value| value.is_empty());
         let takes_value = matches!(arg.get_action(), ArgAction::Set | ArgAction::Append);
         let arg = match arg.get_env() {
@@ -289,8 +316,10 @@ mod tests {
     fn the_short_help_has_one_line_an_option() {
         let help = command().term_width(100).render_help().to_string();
         let options = command().get_arguments().count() + 2;
+        // Its own line, and one of the usage.
+        let subcommands = 2 * command().get_subcommands().count();
         let lines = help.lines().filter(|line| line.starts_with("  "));
-        assert_eq!(lines.count(), options, "{help}");
+        assert_eq!(lines.count(), options + subcommands, "{help}");
     }
 
     #[test]

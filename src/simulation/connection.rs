@@ -86,6 +86,7 @@ pub(super) struct Connection {
 
 impl Connection {
     /// Both sides believe in it.
+    #[cfg(test)]
     pub(super) fn is_open(&self) -> bool {
         self.ends.iter().all(|end| end.phase == Phase::Open)
     }
@@ -177,10 +178,6 @@ impl Stream {
     pub(super) fn starts_with_frame(&self) -> bool {
         let first = self.parcels.front();
         first.is_some_and(|parcel| matches!(parcel.what, What::Frame(_)))
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.parcels.len()
     }
 }
 

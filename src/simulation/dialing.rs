@@ -84,11 +84,6 @@ impl Dialing {
         }
     }
 
-    pub(super) fn configured(&self) -> Vec<PeerUrl> {
-        let configured = self.targets.iter().filter(|target| target.is_configured);
-        configured.map(|target| target.url.clone()).collect()
-    }
-
     /// A dial of this URL is to start under this name. Returns where it leads to; `None` if it is being
     /// dialed or connected already.
     pub(super) fn dial(&mut self, url: &PeerUrl, attempt: Attempt) -> Option<Option<u32>> {

@@ -46,6 +46,8 @@ pub struct Finding {
     pub value: f64,
     /// What it must not exceed or, where more is better, not fall below.
     pub bound: f64,
+    /// Whether less is better.
+    pub is_ceiling: bool,
     /// Whether it is as it must be.
     pub is_met: bool,
 }
@@ -96,6 +98,7 @@ impl Findings {
             what: what.into(),
             value,
             bound,
+            is_ceiling: true,
             is_met: value <= bound,
         });
     }
@@ -106,6 +109,7 @@ impl Findings {
             what: what.into(),
             value,
             bound,
+            is_ceiling: false,
             is_met: value >= bound,
         });
     }

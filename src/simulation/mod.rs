@@ -46,6 +46,8 @@ mod world;
 mod bare;
 #[cfg(test)]
 mod network_tests;
+#[cfg(test)]
+mod world_tests;
 
 pub use self::{
     gates::{Finding, Gate},

@@ -99,7 +99,6 @@ pub fn run(
 
 struct Run<'a> {
     scenario: &'a Scenario,
-    clock: Clock,
     world: World,
     load: Chance,
     fate: Chance,
@@ -139,7 +138,6 @@ impl<'a> Run<'a> {
         let world = World::new(scenario.nodes + 1, scenario.weather(), clock, seed);
         let mut run = Self {
             scenario,
-            clock,
             mark: Mark::new(&world),
             world,
             load: Chance::new(seed, Part::Load, 0),
@@ -207,7 +205,7 @@ impl<'a> Run<'a> {
             ..MeshConfig::default()
         };
         let rng = Chance::new(seed, Part::Protocol, self.births).into_inner();
-        let now = self.clock.instant(self.world.now);
+        let now = self.world.instant();
         let mesh = Mesh::new(config, place, rng, now);
         let protocol: Box<dyn Protocol> = if self.world.nodes[host as usize].is_hostile {
             let mischief = Mischief::ALL[host as usize % Mischief::ALL.len()];

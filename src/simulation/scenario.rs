@@ -164,7 +164,7 @@ impl Scenario {
         self.settle.map_or_else(
             || match self.nodes {
                 ..=1_000 => Duration::from_secs(60),
-                ..=5_000 => Duration::from_secs(120),
+                1_001..=5_000 => Duration::from_secs(120),
                 _ => Duration::from_secs(180),
             },
             |settle| settle.0,
@@ -223,7 +223,7 @@ pub enum ScenarioError {
     },
     /// Links that do nothing but stall.
     #[error(
-        "--stall {0} is too short: at least {}, or off",
+        "--stall {given} is too short: at least {}, or off",
         Time(STALL_INTERVAL_MIN)
     )]
     Stall {

@@ -46,10 +46,6 @@ impl Traffic {
         self.frames += 1;
     }
 
-    pub(super) fn total(&self) -> u64 {
-        self.payload + self.announcements + self.control
-    }
-
     /// What came since an earlier state.
     pub(super) fn since(&self, earlier: &Self) -> Self {
         Self {

@@ -1,7 +1,7 @@
 //! A run: nodes, the network between them, and what happens when. Gives each node's protocol what it hears,
 //! and does what it says, as the program's node does with the real network.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, time::Instant};
 
 use super::{
     chance::{Chance, Part},
@@ -96,6 +96,11 @@ impl World {
             events: 0,
             duplicates_of_dead: 0,
         }
+    }
+
+    /// What protocols take for the time.
+    pub(super) fn instant(&self) -> Instant {
+        self.clock.instant(self.now)
     }
 
     /// Starts a node on a host, which dials its configured peers.
