@@ -238,6 +238,7 @@ impl Mesh {
             (&neighbor.purpose, &neighbor.side)
         {
             let (target, url, is_right) = (*target, url.clone(), hello.id == *id);
+            neighbor.purpose = None;
             self.on_verified(target, &url, is_right, now);
             return self.release(peer, code::NORMAL, "the address is checked", now);
         }
@@ -383,6 +384,7 @@ impl Mesh {
         };
         let (is_accepted, purpose) = (neighbor.side == Side::Accepted, neighbor.purpose.clone());
         neighbor.stage = Stage::Member(Box::new(member));
+        neighbor.has_met = true;
         if is_accepted {
             let hello = self.hello(None, now);
             self.send_control(peer, &Control::Hello(hello));

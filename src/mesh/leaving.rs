@@ -113,14 +113,13 @@ impl Mesh {
             Ending::ByPeer(Some(code::PROTOCOL | code::POLICY)) => Fate::Banned,
             Ending::ByPeer(_) | Ending::ByUs | Ending::Lost => Fate::Gone,
         };
-        let is_greeting = |neighbor: &Neighbor| matches!(neighbor.stage, Stage::Greeting { .. });
-        let was_greeting = self.neighbors.get(peer).is_some_and(is_greeting);
         self.leave(peer, Stage::Leaving, fate, now);
         let Some(Neighbor {
             side: Side::Dialed(url),
             purpose: Some(purpose),
             id,
             has_redirected,
+            has_met,
             ..
         }) = self.neighbors.remove(peer)
         else {
@@ -137,14 +136,12 @@ impl Mesh {
                     None => {}
                 }
             }
-            Purpose::Verify(target, _) if was_greeting => {
-                self.on_verified(target, &url, false, now);
-            }
-            Purpose::Fill | Purpose::Rotate(_) if was_greeting && !has_redirected => {
-                self.overlay.on_failed(&url, now);
-            }
-            Purpose::Fill | Purpose::Rotate(_) if was_greeting => self.overlay.forget(&url),
-            _ => {}
+            // Who is there has not said so, or is somebody whom we do not want.
+            Purpose::Verify(target, _) => self.on_verified(target, &url, false, now),
+            Purpose::Fill | Purpose::Rotate(_) if has_met => {}
+            Purpose::Fill | Purpose::Rotate(_) if has_redirected => self.overlay.forget(&url),
+            Purpose::Fill | Purpose::Rotate(_) => self.overlay.on_failed(&url, now),
+            Purpose::Revive => {}
         }
         self.wake_upkeep(now);
     }
@@ -214,12 +211,15 @@ impl Mesh {
 
     /// What was to be dialed, or a configured peer, could not be had as a neighbor.
     pub(crate) fn on_dial_failed(&mut self, url: &PeerUrl, failure: DialFailure, now: Instant) {
+        if failure == DialFailure::Itself {
+            self.overlay.on_itself(url);
+        }
         match (self.overlay.end_dial(url), failure) {
-            (_, DialFailure::Itself) => self.overlay.on_itself(url),
-            (Some(Purpose::Configured), _) => {}
             (Some(Purpose::Verify(target, _)), _) => self.on_verified(target, url, false, now),
+            (_, DialFailure::Itself) | (Some(Purpose::Configured), _) => {}
             // It stays among the dead, and is tried again when its turn comes.
-            (Some(Purpose::Revive), _) => {}
+            (Some(Purpose::Revive), DialFailure::Unreachable) => {}
+            (Some(Purpose::Revive), DialFailure::Plain) => self.overlay.forget_dead(url),
             _ => self.overlay.on_failed(url, now),
         }
         self.wake_upkeep(now);

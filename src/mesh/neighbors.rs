@@ -101,11 +101,13 @@ impl Member {
 pub(super) struct Neighbor {
     pub(super) side: Side,
     pub(super) remote: IpAddr,
-    /// Why we have dialed it; of accepted ones nothing.
+    /// Why we have dialed it; nothing of accepted ones, and when it has served its purpose.
     pub(super) purpose: Option<Purpose>,
     pub(super) stage: Stage,
     /// It is full and has told us whom else to try.
     pub(super) has_redirected: bool,
+    /// It was taken in.
+    pub(super) has_met: bool,
     /// Whose it is, once that is known.
     pub(super) id: Option<NodeId>,
     pub(super) control: Budget,
@@ -125,6 +127,7 @@ impl Neighbor {
             purpose,
             stage: Stage::Greeting { until },
             has_redirected: false,
+            has_met: false,
             id: None,
             control: Budget::new(CONTROL_BURST, CONTROL_INTERVAL, now),
         }
@@ -229,13 +232,21 @@ impl Neighbors {
         self.members().filter(move |(_, member)| member.id == id)
     }
 
+    /// Whether there is a connection, in whatever state, that we have dialed by this URL.
+    pub(super) fn has_dialed(&self, url: &PeerUrl) -> bool {
+        let mut sides = self.all.values().map(|neighbor| &neighbor.side);
+        sides.any(|side| matches!(side, Side::Dialed(dialed) if dialed == url))
+    }
+
+    /// Whether some connection was made for such a purpose, and has not served it yet.
+    pub(super) fn has_purpose(&self, is_such: impl Fn(&Purpose) -> bool) -> bool {
+        let mut purposes = self.all.values().filter_map(|n| n.purpose.as_ref());
+        purposes.any(is_such)
+    }
+
     /// Whether some neighbor is known by this URL.
     pub(super) fn knows(&self, url: &PeerUrl) -> bool {
-        self.all.values().any(|neighbor| {
-            neighbor.side == Side::Dialed(url.clone())
-                || neighbor
-                    .member()
-                    .is_some_and(|member| member.urls.contains(url))
-        })
+        let mut members = self.members();
+        self.has_dialed(url) || members.any(|(_, member)| member.urls.contains(url))
     }
 }

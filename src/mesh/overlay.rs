@@ -167,6 +167,11 @@ impl Overlay {
         self.passive.retain(|(known, _)| known != url);
     }
 
+    /// A dead one has come back as something else.
+    pub(super) fn forget_dead(&mut self, url: &PeerUrl) {
+        self.dead.retain(|(dead, _)| dead != url);
+    }
+
     /// Forgets what has aged.
     pub(super) fn expire(&mut self, now: Instant) {
         let is_fresh = |at: Instant, age| now.saturating_duration_since(at) < age;
@@ -256,7 +261,8 @@ impl Overlay {
 
     pub(super) fn on_itself(&mut self, url: &PeerUrl) {
         self.forget(url);
-        self.dead.retain(|(dead, _)| dead != url);
+        self.forget_dead(url);
+        self.selves.retain(|own| own != url);
         self.selves.push_back(url.clone());
         if self.selves.len() > OWN_MAX {
             self.selves.pop_front();
