@@ -32,7 +32,7 @@ pub(super) const GREETING_TIMEOUT: Duration = Duration::from_secs(10);
 /// Accepted connections whose hello is awaited.
 const GREETINGS_MAX: usize = 256;
 /// Without any neighbor for so long, a node may ask a full one to make room.
-const ALONE_FOR: Duration = Duration::from_secs(10);
+pub(super) const ALONE_FOR: Duration = Duration::from_secs(10);
 /// Addresses of one node that are tried and remembered.
 pub(super) const CLAIMS_MAX: usize = 4;
 /// For so long after its first neighbor a node has only begun: what a new neighbor has by then was published

@@ -10,14 +10,16 @@ use rand::RngExt;
 
 use super::{
     DialFailure, Ending, Mesh, News, Output, PeerKey, Side, code,
-    joining::{CLAIMS_MAX, GREETING_TIMEOUT},
+    joining::{ALONE_FOR, CLAIMS_MAX, GREETING_TIMEOUT},
     neighbors::{Neighbor, Reach, Stage},
     overlay::{Purpose, Rest},
 };
 use crate::{config::PeerUrl, node_id::NodeId};
 
-/// A configured peer that is full is dialed again after this time, and up to twice that.
+/// A configured peer that is full is dialed again after this time, and up to twice that; without any neighbor
+/// as soon as it may be asked to make room.
 const FULL_FOR: Duration = Duration::from_secs(5 * 60);
+const FULL_FOR_ALONE: Duration = ALONE_FOR;
 
 /// What becomes of a neighbor that was one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,7 +130,11 @@ impl Mesh {
         match purpose {
             Purpose::Configured => {
                 let other = id.filter(|id| self.neighbors.connections_to(*id).next().is_some());
-                let full_for = FULL_FOR + FULL_FOR * self.rng.random_range(0..100) / 100;
+                let full_for = match self.alone_since {
+                    Some(_) => FULL_FOR_ALONE,
+                    None => FULL_FOR,
+                };
+                let full_for = full_for + full_for * self.rng.random_range(0..100) / 100;
                 match other {
                     Some(id) => self.rest(&url, Rest::While(id)),
                     None if has_redirected => self.rest(&url, Rest::Until(now + full_for)),

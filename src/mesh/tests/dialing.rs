@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::table::{Table, url};
 use crate::{
+    config::MeshConfig,
     mesh::{Ending, Output, PeerKey, Side},
     message::Message,
 };
@@ -102,4 +103,21 @@ fn an_address_where_somebody_unwanted_is_is_dialed_once_in_a_while() {
         let count = dials_answered_by(&mut table, answer.as_ref());
         assert_eq!(count, 1, "to have enough neighbors: {answer:?}");
     }
+}
+
+#[test]
+fn who_is_alone_asks_a_full_peer_again_soon() {
+    let mut table = Table::with_nodes(13);
+    for node in 1..13 {
+        table.connect(node, 0);
+        table.pass(SECOND);
+    }
+    let late = table.add(MeshConfig::default(), &[0]);
+    // All that it can be told of is of no use to it.
+    table.undialable.extend(1..late);
+    table.connect(late, 0);
+    table.pass(SECOND);
+    assert!(table.rests.contains(&url(0)), "it is full");
+    table.pass(60 * SECOND);
+    assert!(table.nodes[late].standing().neighbors > 0);
 }
