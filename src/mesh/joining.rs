@@ -423,6 +423,9 @@ impl Mesh {
                 continue;
             };
             held.insert(origin, sequence);
+            if origin == self.origin {
+                continue;
+            }
             let id = MessageId {
                 origin,
                 sequence: highest.max(sequence),

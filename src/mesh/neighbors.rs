@@ -14,7 +14,7 @@ const CONTROL_BURST: u32 = 64;
 const CONTROL_INTERVAL: Duration = Duration::from_millis(125);
 /// KiB of messages that are sent to one neighbor because it asks for them: so many at once, then one in
 /// each interval.
-const SERVED_BURST_KIB: u32 = 4096;
+pub(super) const SERVED_BURST_KIB: u32 = 4096;
 const SERVED_INTERVAL: Duration = Duration::from_millis(1);
 
 /// How far a connection has come.
