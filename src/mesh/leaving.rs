@@ -104,7 +104,10 @@ impl Mesh {
     /// Nothing of this neighbor is looked at any more.
     pub(super) fn ban(&mut self, peer: PeerKey, fault: &str, now: Instant) {
         self.standing.ignored += 1;
-        self.close(peer, code::PROTOCOL, fault.to_owned());
+        let neighbor = self.neighbors.get(peer);
+        if neighbor.is_some_and(|neighbor| !matches!(neighbor.stage, Stage::Leaving)) {
+            self.close(peer, code::PROTOCOL, fault.to_owned());
+        }
         self.leave(peer, Stage::Banned, Fate::Banned, now);
     }
 

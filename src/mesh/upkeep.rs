@@ -336,7 +336,8 @@ impl Mesh {
         let ttl = ttl.min(WALK_STEPS);
         let next = self
             .next_step(Some(from))
-            .filter(|_| ttl > 1 && !self.config.is_leaf);
+            .filter(|_| ttl > 1 && !self.config.is_leaf)
+            .filter(|_| self.overlay.walks.take(now));
         if let Some(next) = next {
             self.overlay.remember(id, Some(from));
             let urls = self.admitted(from, next, urls);
