@@ -14,6 +14,7 @@ use super::{
     Delivery, Mesh, News, Output, PeerKey, Reach,
     codec::{self, Frame, IDS_PER_FRAME_MAX, MessageId, Publication},
     control::Role,
+    neighbors::SERVED_BURST_KIB,
     seen::Taken,
 };
 use crate::{message::Message, node_id::NodeId};
@@ -96,6 +97,11 @@ impl Mesh {
         let too_big = message.len() > self.place.message_bytes_max;
         if too_big || hops == 0 || hops > self.config.hops_max || (id.sequence == 0 && !is_direct) {
             self.standing.ignored += 1;
+            return;
+        }
+        if id.origin == self.origin && !is_direct {
+            // It has come round, or is made up: nobody else knows better what was published here.
+            self.standing.duplicates += 1;
             return;
         }
         if !is_direct {
@@ -213,7 +219,9 @@ impl Mesh {
                 patience = Duration::ZERO;
             }
         }
-        for id in ids.into_iter().filter(|id| id.sequence > 0) {
+        let own = self.origin;
+        let others = ids.into_iter().filter(|id| id.origin != own);
+        for id in others.filter(|id| id.sequence > 0) {
             if !self.seen.contains(id) && !self.missing.on_announced(id, from, patience, now) {
                 self.standing.ignored += 1;
             }
@@ -246,6 +254,8 @@ impl Mesh {
                 continue;
             };
             let kib = u32::try_from(frame.len() / 1024 + 1).unwrap_or(u32::MAX);
+            // One that is larger than all that may be asked for at once takes all of it.
+            let kib = kib.min(SERVED_BURST_KIB);
             if codec::payload_len(frame) <= member.message_bytes_max
                 && member.served.take_many(kib, now)
             {

@@ -17,7 +17,7 @@ use super::{
     codec::MessageId,
     control::{Beacon, Control, Hello, Role, URL_BYTES_MAX, VERSION_MAX, VERSION_MIN},
     leaving::Fate,
-    neighbors::{CLAIMS_MAX, GREETING_TIMEOUT, Member, Neighbor, Reach, Stage},
+    neighbors::{ALONE_FOR, CLAIMS_MAX, GREETING_TIMEOUT, Member, Neighbor, Reach, Stage},
     overlay::{Purpose, Rest},
     tree::{self, Verdict},
 };
@@ -29,8 +29,6 @@ use crate::{
 
 /// Accepted connections whose hello is awaited.
 const GREETINGS_MAX: usize = 256;
-/// Without any neighbor for so long, a node may ask a full one to make room.
-const ALONE_FOR: Duration = Duration::from_secs(10);
 /// For so long after its first neighbor a node has only begun: what a new neighbor has by then was published
 /// before, and is not for its own people.
 const BEGINNING: Duration = Duration::from_secs(5);
@@ -234,6 +232,7 @@ impl Mesh {
             (&neighbor.purpose, &neighbor.side)
         {
             let (target, url, is_right) = (*target, url.clone(), hello.id == *id);
+            neighbor.purpose = None;
             self.on_verified(target, &url, is_right, now);
             return self.release(peer, code::NORMAL, "the address is checked", now);
         }
@@ -379,6 +378,7 @@ impl Mesh {
         };
         let (is_accepted, purpose) = (neighbor.side == Side::Accepted, neighbor.purpose.clone());
         neighbor.stage = Stage::Member(Box::new(member));
+        neighbor.has_met = true;
         if is_accepted {
             let hello = self.hello(None, now);
             self.send_control(peer, &Control::Hello(hello));
@@ -417,6 +417,9 @@ impl Mesh {
                 continue;
             };
             held.insert(origin, sequence);
+            if origin == self.origin {
+                continue;
+            }
             let id = MessageId {
                 origin,
                 sequence: highest.max(sequence),

@@ -10,13 +10,15 @@ use rand::RngExt;
 
 use super::{
     DialFailure, Ending, Mesh, News, Output, PeerKey, Side, code,
-    neighbors::{CLAIMS_MAX, GREETING_TIMEOUT, Neighbor, Reach, Stage},
+    neighbors::{ALONE_FOR, CLAIMS_MAX, GREETING_TIMEOUT, Neighbor, Reach, Stage},
     overlay::{Purpose, Rest},
 };
 use crate::{config::PeerUrl, node_id::NodeId};
 
-/// A configured peer that is full is dialed again after this time, and up to twice that.
+/// A configured peer that is full is dialed again after this time, and up to twice that; without any neighbor
+/// as soon as it may be asked to make room.
 const FULL_FOR: Duration = Duration::from_secs(5 * 60);
+const FULL_FOR_ALONE: Duration = ALONE_FOR;
 
 /// What becomes of a neighbor that was one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,7 +103,10 @@ impl Mesh {
     /// Nothing of this neighbor is looked at any more.
     pub(super) fn ban(&mut self, peer: PeerKey, fault: &str, now: Instant) {
         self.standing.ignored += 1;
-        self.close(peer, code::PROTOCOL, fault.to_owned());
+        let neighbor = self.neighbors.get(peer);
+        if neighbor.is_some_and(|neighbor| !matches!(neighbor.stage, Stage::Leaving)) {
+            self.close(peer, code::PROTOCOL, fault.to_owned());
+        }
         self.leave(peer, Stage::Banned, Fate::Banned, now);
     }
 
@@ -112,14 +117,13 @@ impl Mesh {
             Ending::ByPeer(Some(code::PROTOCOL | code::POLICY)) => Fate::Banned,
             Ending::ByPeer(_) | Ending::ByUs | Ending::Lost => Fate::Gone,
         };
-        let is_greeting = |neighbor: &Neighbor| matches!(neighbor.stage, Stage::Greeting { .. });
-        let was_greeting = self.neighbors.get(peer).is_some_and(is_greeting);
         self.leave(peer, Stage::Leaving, fate, now);
         let Some(Neighbor {
             side: Side::Dialed(url),
             purpose: Some(purpose),
             id,
             has_redirected,
+            has_met,
             ..
         }) = self.neighbors.remove(peer)
         else {
@@ -128,7 +132,11 @@ impl Mesh {
         match purpose {
             Purpose::Configured => {
                 let other = id.filter(|id| self.neighbors.connections_to(*id).next().is_some());
-                let full_for = FULL_FOR + FULL_FOR * self.rng.random_range(0..100) / 100;
+                let full_for = match self.alone_since {
+                    Some(_) => FULL_FOR_ALONE,
+                    None => FULL_FOR,
+                };
+                let full_for = full_for + full_for * self.rng.random_range(0..100) / 100;
                 match other {
                     Some(id) => self.rest(&url, Rest::While(id)),
                     None if has_redirected => self.rest(&url, Rest::Until(now + full_for)),
@@ -136,14 +144,12 @@ impl Mesh {
                     None => {}
                 }
             }
-            Purpose::Verify(target, _) if was_greeting => {
-                self.on_verified(target, &url, false, now);
-            }
-            Purpose::Fill | Purpose::Rotate(_) if was_greeting && !has_redirected => {
-                self.overlay.on_failed(&url, now);
-            }
-            Purpose::Fill | Purpose::Rotate(_) if was_greeting => self.overlay.forget(&url),
-            _ => {}
+            // Who is there has not said so, or is somebody whom we do not want.
+            Purpose::Verify(target, _) => self.on_verified(target, &url, false, now),
+            Purpose::Fill | Purpose::Rotate(_) if has_met => {}
+            Purpose::Fill | Purpose::Rotate(_) if has_redirected => self.overlay.forget(&url),
+            Purpose::Fill | Purpose::Rotate(_) => self.overlay.on_failed(&url, now),
+            Purpose::Revive => {}
         }
         self.wake_upkeep(now);
     }
@@ -213,12 +219,15 @@ impl Mesh {
 
     /// What was to be dialed, or a configured peer, could not be had as a neighbor.
     pub(crate) fn on_dial_failed(&mut self, url: &PeerUrl, failure: DialFailure, now: Instant) {
+        if failure == DialFailure::Itself {
+            self.overlay.on_itself(url);
+        }
         match (self.overlay.end_dial(url), failure) {
-            (_, DialFailure::Itself) => self.overlay.on_itself(url),
-            (Some(Purpose::Configured), _) => {}
             (Some(Purpose::Verify(target, _)), _) => self.on_verified(target, url, false, now),
+            (_, DialFailure::Itself) | (Some(Purpose::Configured), _) => {}
             // It stays among the dead, and is tried again when its turn comes.
-            (Some(Purpose::Revive), _) => {}
+            (Some(Purpose::Revive), DialFailure::Unreachable) => {}
+            (Some(Purpose::Revive), DialFailure::Plain) => self.overlay.forget_dead(url),
             _ => self.overlay.on_failed(url, now),
         }
         self.wake_upkeep(now);

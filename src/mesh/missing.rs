@@ -89,11 +89,26 @@ impl Missing {
 
     /// A neighbor is gone; what only it had is not awaited any more.
     pub(super) fn on_left(&mut self, peer: PeerKey) {
+        self.shares.remove(&peer);
         let mut orphans = Vec::new();
         for (id, awaited) in &mut self.awaited {
             awaited.announcers.retain(|announcer| *announcer != peer);
-            if awaited.announcers.is_empty() {
-                orphans.push(*id);
+            if awaited.owner != peer {
+                continue;
+            }
+            // It counts to the share of another one from now on, or nothing would bound what those leave behind
+            // who come and go.
+            let shares = &mut self.shares;
+            let heir = awaited.announcers.iter().find(|heir| {
+                let share = shares.get(heir).copied().unwrap_or_default();
+                share < AWAITED_PER_NEIGHBOR_MAX
+            });
+            match heir {
+                Some(heir) => {
+                    *shares.entry(*heir).or_default() += 1;
+                    awaited.owner = *heir;
+                }
+                None => orphans.push(*id),
             }
         }
         for id in orphans {
@@ -189,6 +204,27 @@ mod tests {
             missing.due(start, SECOND),
             BTreeMap::from([(B, vec![id(2)])])
         );
+    }
+
+    #[test]
+    fn what_one_that_left_has_announced_counts_to_another() {
+        let start = Instant::now();
+        let mut missing = Missing::default();
+        for round in 0..9 {
+            let ids = (0..1000).map(|n| id(round * 1000 + n));
+            let comes_and_goes = PeerKey(100 + u64::from(round));
+            for id in ids {
+                missing.on_announced(id, comes_and_goes, Duration::ZERO, start);
+                missing.on_announced(id, B, Duration::ZERO, start);
+            }
+            missing.on_left(comes_and_goes);
+        }
+        assert_eq!(missing.awaited.len(), AWAITED_PER_NEIGHBOR_MAX);
+        assert_eq!(missing.by_time.len(), AWAITED_PER_NEIGHBOR_MAX);
+        let shares = BTreeMap::from([(B, AWAITED_PER_NEIGHBOR_MAX)]);
+        assert_eq!(missing.shares, shares);
+        missing.on_left(B);
+        assert!(missing.awaited.is_empty() && missing.shares.is_empty());
     }
 
     #[test]

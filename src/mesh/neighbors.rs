@@ -11,6 +11,8 @@ use crate::{budget::Budget, config::PeerUrl, node_id::NodeId};
 
 /// Time for the hello of the other side, and for the end of a connection that is not needed.
 pub(super) const GREETING_TIMEOUT: Duration = Duration::from_secs(10);
+/// Without any neighbor for so long, a node may ask a full one to make room.
+pub(super) const ALONE_FOR: Duration = Duration::from_secs(10);
 /// Addresses of one node that are tried and remembered.
 pub(super) const CLAIMS_MAX: usize = 4;
 /// Control frames of one neighbor that are looked at: so many at once, then one in each interval.
@@ -18,7 +20,7 @@ const CONTROL_BURST: u32 = 64;
 const CONTROL_INTERVAL: Duration = Duration::from_millis(125);
 /// KiB of messages that are sent to one neighbor because it asks for them: so many at once, then one in
 /// each interval.
-const SERVED_BURST_KIB: u32 = 4096;
+pub(super) const SERVED_BURST_KIB: u32 = 4096;
 const SERVED_INTERVAL: Duration = Duration::from_millis(1);
 
 /// How far a connection has come.
@@ -108,11 +110,13 @@ impl Member {
 pub(super) struct Neighbor {
     pub(super) side: Side,
     pub(super) remote: IpAddr,
-    /// Why we have dialed it; of accepted ones nothing.
+    /// Why we have dialed it; nothing of accepted ones, and when it has served its purpose.
     pub(super) purpose: Option<Purpose>,
     pub(super) stage: Stage,
     /// It is full and has told us whom else to try.
     pub(super) has_redirected: bool,
+    /// It was taken in.
+    pub(super) has_met: bool,
     /// Whose it is, once that is known.
     pub(super) id: Option<NodeId>,
     pub(super) control: Budget,
@@ -132,6 +136,7 @@ impl Neighbor {
             purpose,
             stage: Stage::Greeting { until },
             has_redirected: false,
+            has_met: false,
             id: None,
             control: Budget::new(CONTROL_BURST, CONTROL_INTERVAL, now),
         }
@@ -236,13 +241,21 @@ impl Neighbors {
         self.members().filter(move |(_, member)| member.id == id)
     }
 
+    /// Whether there is a connection, in whatever state, that we have dialed by this URL.
+    pub(super) fn has_dialed(&self, url: &PeerUrl) -> bool {
+        let mut sides = self.all.values().map(|neighbor| &neighbor.side);
+        sides.any(|side| matches!(side, Side::Dialed(dialed) if dialed == url))
+    }
+
+    /// Whether some connection was made for such a purpose, and has not served it yet.
+    pub(super) fn has_purpose(&self, is_such: impl Fn(&Purpose) -> bool) -> bool {
+        let mut purposes = self.all.values().filter_map(|n| n.purpose.as_ref());
+        purposes.any(is_such)
+    }
+
     /// Whether some neighbor is known by this URL.
     pub(super) fn knows(&self, url: &PeerUrl) -> bool {
-        self.all.values().any(|neighbor| {
-            neighbor.side == Side::Dialed(url.clone())
-                || neighbor
-                    .member()
-                    .is_some_and(|member| member.urls.contains(url))
-        })
+        let mut members = self.members();
+        self.has_dialed(url) || members.any(|(_, member)| member.urls.contains(url))
     }
 }

@@ -24,8 +24,14 @@ const FAILED_AGE: Duration = Duration::from_secs(10 * 60);
 /// Addresses by which this node has met itself, or others have met it.
 const OWN_MAX: usize = 8;
 const OWN_AGE: Duration = Duration::from_secs(60 * 60);
+/// Attempts in vain after which nobody is asked to try again, for as long as they are remembered.
+const UNREACHED_MAX: usize = 2;
 /// Random walks of which the way back is remembered.
 const ROUTES_MAX: usize = 256;
+/// Random walks that are passed on at once, and then one in each interval: those of many neighbors together
+/// must not take from one of them what it looks at of ours. Further ones end here.
+const WALKS_BURST: u32 = 32;
+const WALKS_INTERVAL: Duration = Duration::from_millis(250);
 /// Dials at the same time.
 pub(super) const DIALS_MAX: usize = 4;
 /// Dials in a row, as many as there are addresses; then one in each interval.
@@ -67,11 +73,13 @@ pub(super) struct Overlay {
     selves: VecDeque<PeerUrl>,
     /// Addresses at which others say that they have reached this node.
     reached: VecDeque<(PeerUrl, Instant)>,
-    unreached: u32,
+    /// When others have said that they have not.
+    unreached: VecDeque<Instant>,
     dials: Vec<(PeerUrl, Purpose)>,
     dial_budget: Budget,
     /// To whom each walk goes back; ours end here.
     routes: VecDeque<(u64, Option<PeerKey>)>,
+    pub(super) walks: Budget,
     configured: Vec<(PeerUrl, Rest)>,
 }
 
@@ -83,10 +91,11 @@ impl Overlay {
             failed: BTreeMap::new(),
             selves: VecDeque::new(),
             reached: VecDeque::new(),
-            unreached: 0,
+            unreached: VecDeque::new(),
             dials: Vec::new(),
             dial_budget: Budget::new(DIALS_BURST, DIALS_INTERVAL, now),
             routes: VecDeque::new(),
+            walks: Budget::new(WALKS_BURST, WALKS_INTERVAL, now),
             configured: configured
                 .iter()
                 .map(|url| (url.clone(), Rest::No))
@@ -167,12 +176,18 @@ impl Overlay {
         self.passive.retain(|(known, _)| known != url);
     }
 
+    /// A dead one has come back as something else.
+    pub(super) fn forget_dead(&mut self, url: &PeerUrl) {
+        self.dead.retain(|(dead, _)| dead != url);
+    }
+
     /// Forgets what has aged.
     pub(super) fn expire(&mut self, now: Instant) {
         let is_fresh = |at: Instant, age| now.saturating_duration_since(at) < age;
         self.passive.retain(|(_, at)| is_fresh(*at, PASSIVE_AGE));
         self.dead.retain(|(_, at)| is_fresh(*at, DEAD_AGE));
         self.reached.retain(|(_, at)| is_fresh(*at, OWN_AGE));
+        self.unreached.retain(|at| is_fresh(*at, OWN_AGE));
         self.failed.retain(|_, until| *until > now);
     }
 
@@ -256,7 +271,8 @@ impl Overlay {
 
     pub(super) fn on_itself(&mut self, url: &PeerUrl) {
         self.forget(url);
-        self.dead.retain(|(dead, _)| dead != url);
+        self.forget_dead(url);
+        self.selves.retain(|own| own != url);
         self.selves.push_back(url.clone());
         if self.selves.len() > OWN_MAX {
             self.selves.pop_front();
@@ -266,10 +282,13 @@ impl Overlay {
     /// Somebody has tried to reach this node at an address.
     pub(super) fn on_reached(&mut self, url: PeerUrl, is_reached: bool, now: Instant) {
         if !is_reached {
-            self.unreached = self.unreached.saturating_add(1);
+            self.unreached.push_back(now);
+            if self.unreached.len() > UNREACHED_MAX {
+                self.unreached.pop_front();
+            }
             return;
         }
-        self.unreached = 0;
+        self.unreached.clear();
         self.forget(&url);
         self.reached.retain(|(own, _)| *own != url);
         self.reached.push_back((url, now));
@@ -280,7 +299,7 @@ impl Overlay {
 
     /// Whether nobody who has tried could reach this node.
     pub(super) fn is_out_of_reach(&self) -> bool {
-        self.reached.is_empty() && self.unreached >= 2
+        self.reached.is_empty() && self.unreached.len() >= UNREACHED_MAX
     }
 
     /// Addresses at which others have reached this node.

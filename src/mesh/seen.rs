@@ -17,7 +17,7 @@ use crate::node_id::NodeId;
 
 /// Origins in one generation. Both together take less than 20 MB if every window is in use.
 const ORIGINS_MAX: usize = 32 * 1024;
-/// Age of a generation.
+/// Age of a generation, at least: as long as a history holds a message, it must be known that it was there.
 const GENERATION_AGE: Duration = Duration::from_secs(60 * 60);
 /// Messages of one origin that may be out of order; a multiple of 64.
 const WINDOW: u32 = 1024;
@@ -70,7 +70,8 @@ impl Window {
         let Some(last) = self.bits.last() else {
             return self.floor;
         };
-        self.floor + self.bits.len() as u32 * 64 - last.leading_zeros()
+        // The last word may reach beyond the last sequence there is.
+        self.floor + (self.bits.len() as u32 * 64 - last.leading_zeros())
     }
 
     /// Returns how many had to be given up for it.
@@ -133,6 +134,24 @@ impl Window {
         self.floor = new_floor;
         self.highest = self.highest.max(new_floor);
         missing - there
+    }
+
+    /// Gives up what is missing up to there. Returns how many of those are counted. What nothing but the word of
+    /// a neighbor tells of may still come: it is counted, and taken all the same.
+    fn give_up(&mut self, up_to: u32) -> u32 {
+        let highest_there = self.highest_there();
+        let known = highest_there.max(self.counted_from.saturating_sub(1));
+        let told = up_to.saturating_sub(known);
+        let missed = self.raise(up_to.min(highest_there).saturating_sub(self.floor));
+        self.raise(self.leading());
+        if up_to > highest_there {
+            self.counted_from = self.counted_from.max(up_to.saturating_add(1));
+        }
+        if self.highest <= up_to {
+            self.highest = self.highest_there();
+        }
+        self.hole = None;
+        missed + told
     }
 
     /// Starts or ends the time of what is missing.
@@ -284,9 +303,7 @@ impl Seen {
             };
             let mut given_up = 0;
             if let Some((_, up_to)) = window.hole {
-                given_up = window.raise(up_to.saturating_sub(window.floor));
-                let there = window.leading();
-                window.raise(there);
+                given_up = window.give_up(up_to);
                 window.watch(now);
             }
             let has_hole = window.hole.is_some();
@@ -318,7 +335,8 @@ impl Seen {
         now: Instant,
         new: impl FnOnce() -> Window,
     ) -> &mut Window {
-        let is_aged = now.saturating_duration_since(self.rotated_at) >= GENERATION_AGE;
+        let is_aged =
+            now.saturating_duration_since(self.rotated_at) >= GENERATION_AGE.max(self.patience);
         if is_aged || self.young.len() >= ORIGINS_MAX {
             self.rotated_at = now;
             self.old = mem::take(&mut self.young);
@@ -469,6 +487,48 @@ mod tests {
         test.seen.learn(id(4), test.now);
         test.now += PATIENCE;
         assert_eq!(test.gap(), 3);
+    }
+
+    #[test]
+    fn what_was_only_told_of_may_still_come_when_it_is_reported() {
+        let mut test = Test::new();
+        test.insert([1]);
+        test.seen.learn(id(u32::MAX), test.now);
+        test.now += PATIENCE;
+        assert_eq!(test.gap(), WINDOW);
+        assert_eq!(test.seen.next_deadline(), None);
+        let have = BTreeMap::from([(ORIGIN.to_string(), (1, 1))]);
+        assert_eq!(test.seen.have(), have, "it is not passed on as true");
+        assert_eq!(test.insert([2, 3, 3]), [true, true, false]);
+        test.now += PATIENCE;
+        assert_eq!(test.gap(), 0, "it is reported once");
+    }
+
+    #[test]
+    fn the_last_sequences_are_as_good_as_the_first() {
+        for highest in u32::MAX - 70..=u32::MAX {
+            let mut test = Test::new();
+            assert_eq!(test.insert([highest, highest - 2]), [true, true]);
+            let (_, have) = test.seen.have()[&ORIGIN.to_string()];
+            assert_eq!(have, highest);
+            test.seen.learn(id(u32::MAX), test.now);
+            test.now += PATIENCE;
+            test.gap();
+            assert!(test.seen.contains(id(highest)));
+        }
+    }
+
+    #[test]
+    fn an_origin_is_known_for_as_long_as_histories_hold_what_it_has_published() {
+        let mut test = Test::new();
+        test.seen = Seen::new(3 * GENERATION_AGE, test.now);
+        test.insert([1]);
+        for origin in 2..5 {
+            test.now += GENERATION_AGE;
+            let (origin, sequence) = (NodeId(origin), 1);
+            test.seen.insert(MessageId { origin, sequence }, test.now);
+        }
+        assert_eq!(test.insert([1]), [false]);
     }
 
     #[test]

@@ -184,7 +184,8 @@ impl Mesh {
     }
 
     fn dial(&mut self, url: &PeerUrl, purpose: Purpose, now: Instant) -> bool {
-        let may = self.overlay.try_dial(url, purpose, now);
+        // Of a dial to where it is connected already the network would tell nothing, ever.
+        let may = !self.neighbors.has_dialed(url) && self.overlay.try_dial(url, purpose, now);
         if may {
             self.outputs.push_back(Output::Dial(url.clone()));
         }
@@ -194,11 +195,8 @@ impl Mesh {
     /// Finds out whether a neighbor that has dialed us can be dialed: only then its address is told to others,
     /// and only then it takes one of the places of those.
     fn verify(&mut self, now: Instant) {
-        if self
-            .overlay
-            .dials(|purpose| matches!(purpose, Purpose::Verify(..)))
-            > 0
-        {
+        let is_verify = |purpose: &Purpose| matches!(purpose, Purpose::Verify(..));
+        if self.overlay.dials(is_verify) > 0 || self.neighbors.has_purpose(is_verify) {
             return;
         }
         let verified = self
@@ -210,12 +208,11 @@ impl Mesh {
         if verified.count() >= VERIFIED_MIN && has_places {
             return;
         }
-        // Configured peers are dialed anyway.
+        // Configured peers are dialed anyway, and one of two connections to the same node will be closed.
         let claim = self.neighbors.members().find_map(|(peer, member)| {
-            let url = member
-                .urls
-                .first()
-                .filter(|url| !self.overlay.is_configured(url))?;
+            let url = member.urls.first().filter(|url| {
+                !self.overlay.is_configured(url) && !self.neighbors.has_dialed(url)
+            })?;
             (member.reach == Reach::Claimed).then(|| (peer, member.id, url.clone()))
         });
         let Some((peer, id, url)) = claim else {
@@ -339,7 +336,8 @@ impl Mesh {
         let ttl = ttl.min(WALK_STEPS);
         let next = self
             .next_step(Some(from))
-            .filter(|_| ttl > 1 && !self.config.is_leaf);
+            .filter(|_| ttl > 1 && !self.config.is_leaf)
+            .filter(|_| self.overlay.walks.take(now));
         if let Some(next) = next {
             self.overlay.remember(id, Some(from));
             let urls = self.admitted(from, next, urls);

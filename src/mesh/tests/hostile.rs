@@ -8,7 +8,7 @@ use super::table::{Table, url};
 use crate::{
     config::limits::DEGREE_UNDIALABLE_MAX,
     mesh::{
-        PeerKey,
+        Output, PeerKey,
         codec::{self, MessageId},
         control::{Beacon, Control, Hello, Role},
     },
@@ -403,4 +403,61 @@ proptest! {
         table.pass(5 * SECOND);
         prop_assert!(table.heard(1)[heard..].contains(&"honest".to_owned()));
     }
+}
+
+#[test]
+fn who_has_been_told_to_go_is_not_told_again() {
+    let mut table = Table::with_nodes(1);
+    let greeting = text(&Control::Hello(hello(1000)));
+    // Too many say hello at once, and the last one does so nevertheless.
+    let last = (0..=256).map(|_| table.connect_stranger(0)).last();
+    let last = last.expect("there are many");
+    for frame in [greeting, Message::text("{}"), Message::binary(vec![1])] {
+        table.frame(0, last, frame);
+    }
+    table.settle();
+    assert_eq!(table.closes.len(), 1);
+}
+
+#[test]
+fn walks_are_passed_on_in_small_numbers() {
+    let mut table = Table::with_nodes(2);
+    table.connect(1, 0);
+    table.pass(20 * SECOND);
+    let strangers: Vec<_> = (0..30).map(|n| stranger(&mut table, 100 + n)).collect();
+    let mut sent = 0;
+    for (n, key) in strangers.into_iter().enumerate() {
+        for m in 0..60 {
+            let (id, ttl, urls) = ((n * 100 + m) as u64, 4, Vec::new());
+            table.frame(0, key, text(&Control::Shuffle { id, ttl, urls }));
+        }
+    }
+    let honest = table.connections(0, 1)[0];
+    while let Some(output) = table.nodes[0].poll_output() {
+        if let Output::Send { to, frame } = output
+            && to.contains(&honest)
+            && matches!(frame, Message::Text(_))
+        {
+            sent += 1;
+        }
+    }
+    assert!(sent < 48, "it takes {sent} at once from all of us together");
+}
+
+#[test]
+fn who_was_out_of_reach_once_is_not_so_for_ever() {
+    let mut table = Table::with_nodes(1);
+    let key = stranger(&mut table, 100);
+    let (url, ok) = (url(0).to_string(), false);
+    for _ in 0..3 {
+        let url = url.clone();
+        table.frame(0, key, text(&Control::Reached { url, ok }));
+    }
+    assert!(table.nodes[0].overlay.is_out_of_reach());
+    for _ in 0..400 {
+        table.pass(10 * SECOND);
+        let beacon = text(&Control::Tree { eager: true });
+        table.frame(0, key, beacon);
+    }
+    assert!(!table.nodes[0].overlay.is_out_of_reach());
 }

@@ -3,7 +3,12 @@ use std::time::Duration;
 use super::table::Table;
 use crate::{
     config::{HistoryLimits, MeshConfig},
-    mesh::{News, Reach, control::Role, tree},
+    mesh::{
+        News, Reach,
+        codec::{self, MessageId},
+        control::Role,
+        tree,
+    },
     message::Message,
 };
 
@@ -353,4 +358,58 @@ fn sequences_that_are_used_up_begin_anew_under_another_name() {
     assert_eq!(table.heard(1), ["0", "1", "2", "3"]);
     let origins: Vec<_> = table.deliveries[1].iter().map(|d| d.origin).collect();
     assert!(origins[0] != origins[3]);
+}
+
+#[test]
+fn a_large_message_is_served_to_who_asks_for_it() {
+    let mut table = Table::new();
+    let history = HistoryLimits {
+        bytes_max: 1 << 30,
+        ..HistoryLimits::DEFAULT
+    };
+    for _ in 0..2 {
+        let node = table.add(
+            MeshConfig {
+                history,
+                ..MeshConfig::default()
+            },
+            &[],
+        );
+        table.nodes[node].place.message_bytes_max = 1 << 30;
+    }
+    table.connect(1, 0);
+    table.pass(10 * SECOND);
+    table.part(0, 1);
+    table.settle();
+    table.publish(0, &"x".repeat(5 << 20));
+    table.connect(1, 0);
+    table.pass(10 * SECOND);
+    assert_eq!(table.deliveries[1].len(), 1);
+}
+
+#[test]
+fn nobody_tells_a_node_what_it_has_published_itself() {
+    let mut table = Table::with_nodes(2);
+    let own = table.nodes[0].origin;
+    let key = table.connect_stranger(0);
+    let hello = format!(
+        r#"{{"type":"hello","min":1,"max":1,"id":"{:032x}","network":"default","have":{{"{own}":{}}}}}"#,
+        99,
+        u32::MAX
+    );
+    table.frame(0, key, Message::text(hello));
+    let id = MessageId {
+        origin: own,
+        sequence: 1,
+    };
+    let forged = codec::encode_publication(id, false, "/", &Message::text("forged"));
+    table.frame(0, key, Message::Binary(forged));
+    table.connect(1, 0);
+    table.pass(SECOND);
+    table.publish(0, "true");
+    table.pass(SECOND);
+    assert_eq!(
+        (table.heard(0), table.heard(1)),
+        (vec![], vec!["true".to_owned()])
+    );
 }

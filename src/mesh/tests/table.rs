@@ -31,6 +31,8 @@ pub(super) struct Table {
     /// By the key of each end the other one.
     ends: BTreeMap<PeerKey, End>,
     closing: BTreeSet<PeerKey>,
+    /// Which connections were opened by which URL, until the node has heard that they are closed.
+    dialed: BTreeMap<PeerKey, (usize, PeerUrl)>,
     events: VecDeque<(usize, PeerKey, Event)>,
     keys: u64,
     /// Nodes that nobody can dial.
@@ -67,6 +69,7 @@ impl Table {
             now: Instant::now(),
             ends: BTreeMap::new(),
             closing: BTreeSet::new(),
+            dialed: BTreeMap::new(),
             events: VecDeque::new(),
             keys: 0,
             undialable: BTreeSet::new(),
@@ -109,6 +112,7 @@ impl Table {
         let (dialer, acceptor) = (PeerKey(self.keys), PeerKey(self.keys + 1));
         self.ends.insert(dialer, (to, acceptor));
         self.ends.insert(acceptor, (from, dialer));
+        self.dialed.insert(dialer, (from, url(to)));
         let dialed = Event::Opened(Side::Dialed(url(to)), address(to));
         self.events.push_back((from, dialer, dialed));
         let accepted = Event::Opened(Side::Accepted, address(from));
@@ -210,7 +214,10 @@ impl Table {
             match event {
                 Event::Opened(side, remote) => node.on_opened(key, side, remote, now),
                 Event::Frame(frame) => node.on_frame(key, frame, now),
-                Event::Closed(ending) => node.on_closed(key, ending, now),
+                Event::Closed(ending) => {
+                    self.dialed.remove(&key);
+                    node.on_closed(key, ending, now);
+                }
             }
         }
     }
@@ -265,6 +272,8 @@ impl Table {
                 }
             }
             Output::Deliver(delivery) => self.deliveries[node].push(delivery),
+            // Of what is connected already the network says nothing.
+            Output::Dial(to) if self.dialed.values().any(|by| *by == (node, to.clone())) => {}
             Output::Dial(to) => {
                 *self.dials.entry(to.to_string()).or_default() += 1;
                 let there = (0..self.nodes.len()).find(|there| url(*there) == to);
