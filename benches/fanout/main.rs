@@ -22,6 +22,7 @@ mod floor;
 mod generator;
 mod measure;
 mod node;
+mod plan;
 mod relay;
 mod scenarios;
 mod subject;
@@ -36,7 +37,7 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 
-use scenarios::{Plan, Scenario};
+use plan::{Plan, Scenario};
 use wsmesh::config::SlowPeer;
 
 /// What a part of the benchmark makes, or the sentence that says why it cannot.

@@ -4,7 +4,7 @@
 use crate::chain::Chain;
 use crate::command::ServerCommand;
 use crate::measure::Series;
-use crate::scenarios::{FLOOR, Plan, ROLES, WSMESH, in_turns};
+use crate::plan::{FLOOR, Plan, ROLES, WSMESH, in_turns};
 use crate::subject::Subject;
 use crate::table::{Column, Report, Row};
 use crate::{Outcome, Role};

@@ -11,7 +11,7 @@ use std::{
 use bytes::Bytes;
 
 use super::{
-    Delivery, Mesh, Output, PeerKey, Reach,
+    Delivery, Mesh, News, Output, PeerKey, Reach,
     codec::{self, Frame, IDS_PER_FRAME_MAX, MessageId, Publication},
     control::Role,
     seen::Taken,
@@ -147,6 +147,7 @@ impl Mesh {
         let is_kept = self.history.frame(id).is_some();
         let (parent, is_lost) = (self.tree.parent(), self.tree.is_lost());
         let mut at_once = Vec::new();
+        let mut too_small = Vec::new();
         let mut has_more_to_announce = false;
         for (peer, member) in self.neighbors.members_mut() {
             if Some(peer) == from || !is_relayed {
@@ -154,6 +155,9 @@ impl Mesh {
             }
             if payload_bytes > member.message_bytes_max {
                 self.standing.withheld += 1;
+                if !mem::replace(&mut member.is_known_to_be_small, true) {
+                    too_small.push((peer, member.message_bytes_max));
+                }
             } else if member.is_eager || is_lost || parent == Some(peer) {
                 at_once.push(peer);
             } else if is_kept && member.to_announce.len() < IDS_PER_FRAME_MAX {
@@ -165,6 +169,14 @@ impl Mesh {
             self.timers.announce = Some(now + ANNOUNCE_DELAY);
         }
         self.send(at_once, Message::Binary(frame));
+        for (from, bytes_max) in too_small {
+            let bytes = payload_bytes;
+            self.tell(News::Withheld {
+                from,
+                bytes,
+                bytes_max,
+            });
+        }
     }
 
     pub(super) fn announce_if_due(&mut self, now: Instant) {

@@ -17,7 +17,7 @@ use super::{
     codec::MessageId,
     control::{Beacon, Control, Hello, Role, URL_BYTES_MAX, VERSION_MAX, VERSION_MIN},
     leaving::Fate,
-    neighbors::{Member, Neighbor, Reach, Stage},
+    neighbors::{CLAIMS_MAX, GREETING_TIMEOUT, Member, Neighbor, Reach, Stage},
     overlay::{Purpose, Rest},
     tree::{self, Verdict},
 };
@@ -27,14 +27,10 @@ use crate::{
     printable::Excerpt,
 };
 
-/// Time for the hello of the other side, and for the end of a connection that is not needed.
-pub(super) const GREETING_TIMEOUT: Duration = Duration::from_secs(10);
 /// Accepted connections whose hello is awaited.
 const GREETINGS_MAX: usize = 256;
 /// Without any neighbor for so long, a node may ask a full one to make room.
 const ALONE_FOR: Duration = Duration::from_secs(10);
-/// Addresses of one node that are tried and remembered.
-pub(super) const CLAIMS_MAX: usize = 4;
 /// For so long after its first neighbor a node has only begun: what a new neighbor has by then was published
 /// before, and is not for its own people.
 const BEGINNING: Duration = Duration::from_secs(5);

@@ -10,8 +10,7 @@ use rand::RngExt;
 
 use super::{
     DialFailure, Ending, Mesh, News, Output, PeerKey, Side, code,
-    joining::{CLAIMS_MAX, GREETING_TIMEOUT},
-    neighbors::{Neighbor, Reach, Stage},
+    neighbors::{CLAIMS_MAX, GREETING_TIMEOUT, Neighbor, Reach, Stage},
     overlay::{Purpose, Rest},
 };
 use crate::{config::PeerUrl, node_id::NodeId};

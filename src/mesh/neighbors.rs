@@ -9,6 +9,10 @@ use std::{
 use super::{PeerKey, Side, codec::MessageId, control::Role, overlay::Purpose, scope::Scope};
 use crate::{budget::Budget, config::PeerUrl, node_id::NodeId};
 
+/// Time for the hello of the other side, and for the end of a connection that is not needed.
+pub(super) const GREETING_TIMEOUT: Duration = Duration::from_secs(10);
+/// Addresses of one node that are tried and remembered.
+pub(super) const CLAIMS_MAX: usize = 4;
 /// Control frames of one neighbor that are looked at: so many at once, then one in each interval.
 const CONTROL_BURST: u32 = 64;
 const CONTROL_INTERVAL: Duration = Duration::from_millis(125);
@@ -55,6 +59,8 @@ pub(super) struct Member {
     /// Where it was reached, or else may be: the first is the one that is passed on once verified.
     pub(super) urls: Vec<PeerUrl>,
     pub(super) message_bytes_max: usize,
+    /// It was told to people that a message was too large for it.
+    pub(super) is_known_to_be_small: bool,
     /// It wants messages at once.
     pub(super) is_eager: bool,
     /// What we have told it that we want.
@@ -76,6 +82,7 @@ impl Member {
             reach: Reach::Refuted,
             urls: Vec::new(),
             message_bytes_max: usize::MAX,
+            is_known_to_be_small: false,
             is_eager: true,
             has_been_told_eager: true,
             wanted_at: None,

@@ -14,6 +14,12 @@ pub(crate) enum News {
     Joined,
     /// The last neighbor is gone.
     Alone,
+    /// A message has more bytes than the neighbor takes: it was not passed on to it, nor are further ones.
+    Withheld {
+        from: PeerKey,
+        bytes: usize,
+        bytes_max: usize,
+    },
     /// Others can reach this node there.
     Reached(PeerUrl),
     /// So many messages of this node were missed for longer than histories hold.
@@ -24,7 +30,7 @@ impl News {
     pub(crate) fn level(&self) -> log::Level {
         match self {
             Self::Met(_) | Self::Joined | Self::Alone | Self::Reached(_) => log::Level::Info,
-            Self::Gap { .. } => log::Level::Warn,
+            Self::Withheld { .. } | Self::Gap { .. } => log::Level::Warn,
         }
     }
 }
@@ -35,6 +41,13 @@ impl fmt::Display for News {
             Self::Met(_) => write!(f, "connected to a neighbor"),
             Self::Joined => write!(f, "joined the mesh"),
             Self::Alone => write!(f, "no neighbor left"),
+            Self::Withheld {
+                bytes, bytes_max, ..
+            } => write!(
+                f,
+                "a message of {bytes} bytes was not passed on to a neighbor that takes {bytes_max}, nor are others like it; \
+                 give all nodes the same --max-message"
+            ),
             Self::Reached(url) => write!(f, "others can reach this node at {url}"),
             Self::Gap { origin, missed } => {
                 write!(

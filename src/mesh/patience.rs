@@ -10,7 +10,9 @@ use std::{
 use super::codec::MessageId;
 
 const PATIENCE_MIN: Duration = Duration::from_millis(250);
-const PATIENCE_MAX: Duration = Duration::from_secs(1);
+const PATIENCE_MAX: Duration = Duration::from_millis(500);
+/// Before anything has come.
+const PATIENCE_FIRST: Duration = Duration::from_millis(400);
 /// Messages asked for of which it is still to be seen whether they would have come.
 const ASKED_MAX: usize = 64;
 
@@ -27,7 +29,7 @@ impl Patience {
     pub(super) fn new() -> Self {
         Self {
             mean: Duration::ZERO,
-            deviation: PATIENCE_MAX / 4,
+            deviation: PATIENCE_FIRST / 4,
             asked: VecDeque::new(),
         }
     }
@@ -71,7 +73,7 @@ mod tests {
     #[test]
     fn it_follows_what_messages_take() {
         let mut patience = Patience::new();
-        assert_eq!(patience.duration(), PATIENCE_MAX);
+        assert_eq!(patience.duration(), PATIENCE_FIRST);
         (0..50).for_each(|_| patience.on_came(Duration::ZERO));
         assert_eq!(patience.duration(), PATIENCE_MIN);
         (0..50).for_each(|_| patience.on_came(300 * MILLISECOND));

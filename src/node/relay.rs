@@ -316,6 +316,11 @@ impl Relay {
                         log::info!("{} {name} connected", Called(Kind::Neighbor));
                     }
                 }
+                mesh::Output::Tell(news @ News::Withheld { from, .. }) => {
+                    let name = network.describe(token_of(from)).map(|(name, _)| name);
+                    let name = name.map(|name| name.to_string()).unwrap_or_default();
+                    log::log!(news.level(), "neighbor {name}: {news}");
+                }
                 mesh::Output::Tell(news) => log::log!(news.level(), "{news}"),
             }
         }

@@ -294,10 +294,26 @@ fn a_message_that_a_neighbor_does_not_take_is_withheld_and_counted() {
         .expect("a neighbor")
         .message_bytes_max = 3;
     table.publish(0, "four");
+    table.publish(0, "more");
     table.publish(0, "has");
     table.settle();
     assert_eq!(table.heard(1), ["has"]);
-    assert_eq!(table.nodes[0].standing().withheld, 1);
+    assert_eq!(table.nodes[0].standing().withheld, 2);
+    let withheld = |news: &&News| {
+        matches!(
+            news,
+            News::Withheld {
+                bytes: 4,
+                bytes_max: 3,
+                ..
+            }
+        )
+    };
+    assert_eq!(
+        table.news[0].iter().filter(withheld).count(),
+        1,
+        "told once"
+    );
 }
 
 #[test]

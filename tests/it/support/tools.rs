@@ -33,6 +33,21 @@ pub(crate) fn node_js() -> Option<Command> {
     Some(Command::new("node"))
 }
 
+/// Chromium without a window; the caller says what it opens and where it keeps its things.
+#[track_caller]
+pub(crate) fn chromium() -> Option<Command> {
+    found("chromium", "Chromium")?;
+    let mut command = Command::new("chromium");
+    // In a container there may be neither user namespaces for its sandbox nor room in /dev/shm.
+    command.args([
+        "--headless",
+        "--no-sandbox",
+        "--disable-dev-shm-usage",
+        "--disable-gpu",
+    ]);
+    Some(command)
+}
+
 /// The original conformance suite, `wstest`. It runs on Python 2.7 only and is therefore optional:
 /// where `tests/setup` found no Python 2.7, its absence is no failure in CI either.
 #[track_caller]

@@ -1,0 +1,139 @@
+//! Two halves of a mesh, and one cable between them.
+
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
+
+use super::proxy::{Cable, Proxy};
+use super::site::{Site, wait_joined, wait_tree};
+
+/// Where the nodes are: not where connections seem to come from, so that nobody finds a way past the cable.
+const HERE: Ipv4Addr = Ipv4Addr::new(127, 0, 2, 1);
+/// The halves are one mesh within this time after the cable is mended: it is dialed every second at least.
+const REJOINED: Duration = Duration::from_secs(10);
+
+/// A node that soon notices when a neighbor is silent, and looks for no others than it is told.
+fn site(more: &[&str], peers: &[String]) -> Site {
+    let options = [
+        ["--ping-interval", "200ms"],
+        ["--handshake-timeout", "500ms"],
+        ["--retry-max", "1s"],
+        ["--degree", "1"],
+    ];
+    Site::start_at(
+        (HERE, 0).into(),
+        &[options.as_flattened(), more].concat(),
+        peers,
+    )
+}
+
+fn texts(when: &str, places: impl IntoIterator<Item = usize>) -> BTreeSet<String> {
+    let places = places.into_iter();
+    places.map(|place| format!("{when} at {place}")).collect()
+}
+
+fn publish(sites: &[Site], texts: &BTreeSet<String>) {
+    for text in texts {
+        let (_, place) = text.rsplit_once(' ').expect("its place is its last word");
+        sites[place.parse::<usize>().expect("a number")].publish([text]);
+    }
+}
+
+#[test]
+fn halves_that_were_cut_apart_tell_each_other_what_they_missed() {
+    let cable = Cable::default();
+    let mut sites = vec![site(&[], &[])];
+    sites.push(site(&[], &[sites[0].url()]));
+    sites.push(site(&[], &[sites[0].url(), sites[1].url()]));
+    // One side dials on one way, the other side on another.
+    let there = Proxy::start(sites[0].address(), &cable);
+    sites.push(site(&[], &[there.url()]));
+    sites.push(site(&[], &[sites[3].url()]));
+    let back = Proxy::start(sites[4].address(), &cable);
+    sites.push(site(&[], &[sites[3].url(), sites[4].url()]));
+    sites.push(site(&[], &[sites[0].url(), back.url()]));
+    let all = || 0..sites.len();
+    let halves = [vec![0, 1, 2, 6], vec![3, 4, 5]];
+    wait_joined(&sites.iter().collect::<Vec<_>>(), sites.len());
+    wait_tree(&sites);
+    let mut published = texts("together", all());
+    publish(&sites, &published);
+    for site in &sites {
+        site.wait_heard(&published);
+    }
+
+    cable.cut();
+    let unnoticed = texts("unnoticed", all());
+    publish(&sites, &unnoticed);
+    published.extend(unnoticed);
+    for dialer in [3, 6] {
+        let stderr = &sites[dialer].node().stderr;
+        stderr.wait_for("nothing received for");
+        stderr.wait_for("cannot reach peer");
+    }
+    let apart = texts("apart", all());
+    publish(&sites, &apart);
+    for half in &halves {
+        for place in half {
+            let own = apart.iter().filter(|text| {
+                let (_, at) = text.rsplit_once(' ').expect("its place is its last word");
+                half.iter().any(|place| place.to_string() == at)
+            });
+            sites[*place].wait_heard(&own.cloned().collect());
+            let others = halves
+                .iter()
+                .flatten()
+                .filter(|other| !half.contains(other));
+            for other in others {
+                assert!(
+                    !sites[*place]
+                        .heard()
+                        .contains_key(&format!("apart at {other}"))
+                );
+            }
+        }
+    }
+    published.extend(apart);
+
+    cable.mend();
+    let mended = Instant::now();
+    for site in &sites {
+        site.wait_heard(&published);
+    }
+    let rejoined_after = mended.elapsed();
+    println!("the halves have told each other all after {rejoined_after:.1?}");
+    assert!(rejoined_after < REJOINED);
+
+    let afterwards = texts("again", all());
+    publish(&sites, &afterwards);
+    published.extend(afterwards);
+    for site in &sites {
+        site.wait_heard(&published);
+    }
+    for site in &sites {
+        site.assert_heard_once(&published);
+        site.node().assert_no_error_logged();
+        assert!(!site.node().stderr.contain(" were missed"));
+    }
+}
+
+#[test]
+fn what_lies_beyond_the_history_is_reported() {
+    let options = ["--history-messages", "5", "--history", "10s"];
+    let cable = Cable::default();
+    let a = site(&options, &[]);
+    let way = Proxy::start(a.address(), &cable);
+    let b = site(&options, &[way.url()]);
+    wait_joined(&[&a, &b], 2);
+    cable.cut();
+    let texts: Vec<_> = (0..20).map(|n| format!("number {n}")).collect();
+    a.publish(&texts);
+    b.node().stderr.wait_for("cannot reach peer");
+    cable.mend();
+    let (lost, kept) = texts.split_at(15);
+    b.wait_heard(&kept.iter().cloned().collect());
+    b.node().stderr.wait_for("15 messages of node ");
+    b.node().stderr.wait_for(" were missed");
+    let heard = b.heard();
+    assert!(lost.iter().all(|text| !heard.contains_key(text)));
+}
