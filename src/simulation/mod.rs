@@ -43,11 +43,7 @@ mod weather;
 mod world;
 
 #[cfg(test)]
-mod bare;
-#[cfg(test)]
-mod network_tests;
-#[cfg(test)]
-mod world_tests;
+mod tests;
 
 pub use self::{
     gates::{Finding, Gate},

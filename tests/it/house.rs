@@ -96,6 +96,18 @@ fn rings_know_only_what_lies_within_them() {
 }
 
 #[test]
+fn a_simulation_has_no_order_and_no_time_of_its_own() {
+    let words = [
+        "crate::net::",
+        "crate::node::",
+        "HashMap",
+        "HashSet",
+        "rand::rng()",
+    ];
+    assert_absent("simulation", &words);
+}
+
+#[test]
 fn decisions_are_made_without_sockets() {
     for pure in [
         "net/admission.rs",

@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::{
-    bare::Bare,
+use super::bare::Bare;
+use crate::config::{PeerUrl, Time};
+use crate::simulation::{
     chance::{Chance, Part, Ppm},
     clock::{Clock, Moment},
     geography,
@@ -13,7 +14,6 @@ use super::{
     weather::Weather,
     world::{Death, World},
 };
-use crate::config::{PeerUrl, Time};
 
 const SECOND: u64 = 1_000_000;
 
@@ -81,27 +81,32 @@ fn the_same_on_any_machine() {
 
 #[test]
 fn a_scenario_gives_the_same_report_whenever_it_is_run() {
-    let scenario = Scenario {
+    let base = Scenario {
         nodes: 60,
         settle: Some(Time(Duration::from_secs(20))),
-        duration: Some(Time(Duration::from_secs(20))),
+        duration: Some(Time(Duration::from_secs(10))),
+        undialable: Share::percent(20),
+        ..Scenario::default()
+    };
+    let broken = Scenario {
         crash: Some(Share::percent(30)),
         churn: Some("10%/min".parse().unwrap()),
         partition: Some(Time(Duration::from_secs(70))),
-        undialable: Share::percent(20),
-        hostile: 6,
-        ..Scenario::default()
+        ..base.clone()
     };
-    let now = Instant::now();
-    let report = |scenario: &Scenario, start| run(scenario, start, &mut |_| ()).unwrap();
-    let first = report(&scenario, now);
-    let later = now + Duration::from_nanos(1_234_567_891);
-    assert_eq!(first, report(&scenario, later));
-    let other = Scenario {
-        seed: 2,
-        ..scenario
-    };
-    assert_ne!(first.trace, report(&other, now).trace);
+    let hostile = Scenario { hostile: 6, ..base };
+    for scenario in [broken, hostile] {
+        let now = Instant::now();
+        let report = |scenario: &Scenario, start| run(scenario, start, &mut |_| ()).unwrap();
+        let first = report(&scenario, now);
+        let later = now + Duration::from_nanos(1_234_567_891);
+        assert_eq!(first, report(&scenario, later));
+        let other = Scenario {
+            seed: 2,
+            ..scenario
+        };
+        assert_ne!(first.trace, report(&other, now).trace);
+    }
 }
 
 #[test]

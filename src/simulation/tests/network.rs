@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
-use super::{
+use crate::simulation::{
     chance::Ppm,
     clock::Moment,
     connection::EndId,

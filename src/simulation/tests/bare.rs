@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::protocol::{CHANNEL, Protocol};
+use crate::simulation::protocol::{CHANNEL, Protocol};
 use crate::{
     config::PeerUrl,
     mesh::{Delivery, DialFailure, Ending, Output, PeerKey, Reach, Side, Standing},
