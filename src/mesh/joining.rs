@@ -32,6 +32,8 @@ const GREETINGS_MAX: usize = 256;
 /// For so long after its first neighbor a node has only begun: what a new neighbor has by then was published
 /// before, and is not for its own people.
 const BEGINNING: Duration = Duration::from_secs(5);
+/// What a neighbor that seems to be silent may still need to be heard.
+const SILENCE_GRACE: Duration = Duration::from_secs(1);
 /// Connections to one node, until it is settled which one stays.
 const DOUBLES_MAX: usize = 2;
 
@@ -128,7 +130,9 @@ impl Mesh {
         match self.tree.on_beacon(from, beacon, now) {
             Verdict::PassOn => {
                 self.send_beacon();
-                self.close_silent(now);
+                if self.timers.silence.is_none() && !self.silent(now).is_empty() {
+                    self.timers.silence = Some(now + SILENCE_GRACE);
+                }
             }
             Verdict::Known => {}
             Verdict::Refused => self.standing.ignored += 1,
@@ -138,17 +142,24 @@ impl Mesh {
 
     /// Every neighbor but a leaf passes each beacon on to all: one of which nothing comes for several is gone,
     /// whatever its connection says.
-    fn close_silent(&mut self, now: Instant) {
+    fn silent(&self, now: Instant) -> Vec<PeerKey> {
         let is_silent = |member: &Member| {
             let silence = now.saturating_duration_since(member.heard_at);
             member.role == Role::Peer && silence > tree::PERIOD * 7 / 2
         };
         let members = self.neighbors.members();
-        let silent: Vec<_> = members
-            .filter(|(_, member)| is_silent(member))
-            .map(|(peer, _)| peer)
-            .collect();
-        for peer in silent {
+        let silent = members.filter(|(_, member)| is_silent(member));
+        silent.map(|(peer, _)| peer).collect()
+    }
+
+    /// Closes those that are silent and still were so after a moment: perhaps it was this node that did not
+    /// listen, and what they have said meanwhile is only just being read.
+    pub(super) fn close_silent(&mut self, now: Instant) {
+        if self.timers.silence.is_none_or(|at| at > now) {
+            return;
+        }
+        self.timers.silence = None;
+        for peer in self.silent(now) {
             self.close(peer, code::POLICY, "no beacon for too long".to_owned());
             self.leave(peer, Stage::Leaving, Fate::Gone, now);
         }

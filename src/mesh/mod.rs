@@ -201,6 +201,7 @@ struct Timers {
     shuffle: Option<Instant>,
     rotate: Option<Instant>,
     revive: Option<Instant>,
+    silence: Option<Instant>,
     /// Something about the connections is to be looked at.
     upkeep: Option<Instant>,
 }
@@ -261,6 +262,7 @@ impl Mesh {
         if self.tree.expire(now, &mut self.rng) {
             self.send_beacon();
         }
+        self.close_silent(now);
         self.look_after_connections(now);
         self.tell_eagerness(now);
     }
@@ -273,6 +275,7 @@ impl Mesh {
             self.timers.shuffle,
             self.timers.rotate,
             self.timers.revive,
+            self.timers.silence,
             self.timers.upkeep,
             self.tree.next_deadline(),
             self.missing.next_deadline(),

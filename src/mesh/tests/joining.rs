@@ -240,3 +240,19 @@ fn without_neighbors_nothing_is_due() {
             .all(|node| node.next_deadline().is_none())
     );
 }
+
+#[test]
+fn who_was_stopped_for_a_while_does_not_take_the_others_for_silent() {
+    let mut table = Table::with_nodes(5);
+    for node in 1..5 {
+        (0..node).for_each(|other| {
+            table.connect(node, other);
+        });
+    }
+    table.pass(20 * SECOND);
+    table.closes.clear();
+    table.now += 60 * SECOND;
+    table.pass(10 * SECOND);
+    assert!(table.closes.is_empty(), "{:?}", table.closes);
+    assert_eq!(degrees(&table), [4; 5]);
+}
