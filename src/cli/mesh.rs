@@ -43,8 +43,9 @@ pub(super) struct MeshOptions {
 
     /// How far messages go
     ///
-    /// How often a message of this node may be passed on from node to node before it ends. Guards
-    /// against a message that circles for ever; a mesh is far smaller than the default.
+    /// How often a message may have been passed from node to node when it comes here; one from
+    /// farther away is left out. Guards against a message that circles for ever, so give all nodes
+    /// the same; a mesh is far smaller than the default.
     #[arg(long, env = "WSMESH_HOPS", value_name = "N")]
     #[arg(value_parser = hops(), default_value_t = MeshConfig::default().hops_max)]
     hops: u8,
@@ -52,15 +53,16 @@ pub(super) struct MeshOptions {
     /// How long messages are kept for others, or off
     ///
     /// A node that missed something, because a connection broke or it was away for a moment, gets
-    /// it from its neighbors if it is not older than this. With off, what is lost on the way stays
-    /// lost.
+    /// it from its neighbors if it is not older than this, and among as many as --history-messages
+    /// and --history-bytes allow. With off, what is lost on the way stays lost.
     #[arg(long, env = "WSMESH_HISTORY", value_name = "TIME")]
     #[arg(value_parser = typed::<Every>(), default_value_t = Every(HISTORY.age_max))]
     history: Every,
 
     /// Messages kept for others
     ///
-    /// The oldest are forgotten first.
+    /// Those of all nodes together; the oldest are forgotten first. For n messages a second in the
+    /// mesh, keep n times the seconds that a node may be away.
     #[arg(long, env = "WSMESH_HISTORY_MESSAGES", value_name = "N")]
     #[arg(value_parser = typed::<Count>(), default_value_t = Count(HISTORY.messages_max))]
     history_messages: Count,

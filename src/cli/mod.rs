@@ -152,7 +152,8 @@ struct Messages {
     /// Also send each message back to the peer that sent it
     ///
     /// Unchanged, in order, text as text and binary as binary; not to other nodes of the mesh. For
-    /// debugging and for conformance suites.
+    /// debugging and for conformance suites. A dialed server that echoes as well gets it back for
+    /// ever.
     #[arg(long, env = "WSMESH_ECHO", value_parser = switch())]
     echo: bool,
 
