@@ -148,9 +148,13 @@ impl Mesh {
         let is_relayed = from.is_none() || !self.config.is_leaf;
         let payload_bytes = codec::payload_len(&frame);
         if is_relayed {
-            self.history.push(id, frame.clone(), payload_bytes, now);
+            let history = match from {
+                None => &mut self.own_history,
+                Some(_) => &mut self.history,
+            };
+            history.push(id, frame.clone(), payload_bytes, now);
         }
-        let is_kept = self.history.frame(id).is_some();
+        let is_kept = self.kept(id).is_some();
         let (parent, is_lost) = (self.tree.parent(), self.tree.is_lost());
         let mut at_once = Vec::new();
         let mut too_small = Vec::new();
@@ -250,7 +254,11 @@ impl Mesh {
         };
         let mut frames = Vec::new();
         for id in ids {
-            let Some(frame) = self.history.frame(id) else {
+            let Some(frame) = self
+                .own_history
+                .frame(id)
+                .or_else(|| self.history.frame(id))
+            else {
                 continue;
             };
             let kib = u32::try_from(frame.len() / 1024 + 1).unwrap_or(u32::MAX);
@@ -276,13 +284,11 @@ impl Mesh {
         role: Role,
         has: impl Fn(MessageId) -> bool,
     ) {
-        let lacking = self.history.ids().filter(|id| !has(*id));
+        let kept = self.own_history.ids().chain(self.history.ids());
+        let lacking = kept.filter(|id| !has(*id));
         if role == Role::Leaf {
             // A page in a browser need not know how to ask.
-            let frames: Vec<_> = lacking
-                .filter_map(|id| self.history.frame(id))
-                .cloned()
-                .collect();
+            let frames: Vec<_> = lacking.filter_map(|id| self.kept(id)).cloned().collect();
             for frame in frames {
                 self.send([to], Message::Binary(frame));
             }
@@ -293,6 +299,12 @@ impl Mesh {
             let frame = codec::encode_announcement(&mut ids.to_vec());
             self.send([to], Message::Binary(frame));
         }
+    }
+
+    /// The frame of a message that can still be had here.
+    fn kept(&self, id: MessageId) -> Option<&Bytes> {
+        let own = self.own_history.frame(id);
+        own.or_else(|| self.history.frame(id))
     }
 
     fn is_torn(&self, now: Instant) -> bool {

@@ -115,29 +115,45 @@ impl Mesh {
                 self.on_shuffled(peer, id, urls, now);
             }
             (Stage::Member(_), Control::Reached { url, ok }) => {
-                if let Some(url) = self.checked_url(peer, &url) {
+                if let Some(url) = self.own_url(peer, &url) {
                     if ok && !self.overlay.is_own(&url) {
                         self.tell(News::Reached(url.clone()));
                     }
                     self.overlay.on_reached(url, ok, now);
+                } else {
+                    self.standing.ignored += 1;
                 }
             }
             (Stage::Member(_), Control::Unknown) => self.standing.ignored += 1,
         }
     }
 
+    /// A URL at which a neighbor says that it has tried this node: one that this node has offered, and that is not
+    /// known to be somebody else's.
+    fn own_url(&self, from: PeerKey, url: &str) -> Option<PeerUrl> {
+        let url = self.checked_url(from, url)?;
+        let is_offered =
+            self.config.advertise.contains(&url) || self.place.ports.contains(&url.port());
+        Some(url).filter(|url| is_offered && !self.neighbors.knows(url))
+    }
+
     fn on_beacon(&mut self, from: PeerKey, beacon: Beacon, now: Instant) {
         match self.tree.on_beacon(from, beacon, now) {
             Verdict::PassOn => {
                 self.send_beacon();
-                if self.timers.silence.is_none() && !self.silent(now).is_empty() {
-                    self.timers.silence = Some(now + SILENCE_GRACE);
-                }
+                self.look_for_silent(now);
             }
             Verdict::Known => {}
             Verdict::Refused => self.standing.ignored += 1,
         }
         self.tell_eagerness(now);
+    }
+
+    /// A beacon has gone to all.
+    pub(super) fn look_for_silent(&mut self, now: Instant) {
+        if self.timers.silence.is_none() && !self.silent(now).is_empty() {
+            self.timers.silence = Some(now + SILENCE_GRACE);
+        }
     }
 
     /// Every neighbor but a leaf passes each beacon on to all: one of which nothing comes for several is gone,
@@ -160,7 +176,7 @@ impl Mesh {
         }
         self.timers.silence = None;
         for peer in self.silent(now) {
-            self.close(peer, code::POLICY, "no beacon for too long".to_owned());
+            self.close(peer, code::TRY_AGAIN, "silent for too long".to_owned());
             self.leave(peer, Stage::Leaving, Fate::Gone, now);
         }
     }
@@ -279,7 +295,7 @@ impl Mesh {
         let ours = &self.config.network;
         if hello.network != ours.as_str() {
             let reason = format!(
-                "another network: yours `{}`, ours `{ours}`",
+                "another network: `{}` wants to join `{ours}`",
                 Excerpt(&hello.network)
             );
             return Some((code::POLICY, reason));
@@ -302,7 +318,10 @@ impl Mesh {
         };
         if let Some(Side::Dialed(url)) = self.neighbors.get(peer).map(|neighbor| &neighbor.side) {
             member.urls.push(url.clone());
-            member.reach = Reach::Verified;
+            // A leaf may be dialed, but others shall not look for it.
+            if hello.role == Role::Peer {
+                member.reach = Reach::Verified;
+            }
         }
         let claims = hello
             .urls

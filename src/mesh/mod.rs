@@ -35,7 +35,7 @@ mod tree;
 mod upkeep;
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     time::{Duration, Instant},
 };
 
@@ -65,8 +65,8 @@ mod code {
 /// Evictions in favour of those who have no neighbor at all: so many at once, then one in each interval.
 const EVICTIONS_BURST: u32 = 3;
 const EVICTIONS_INTERVAL: Duration = Duration::from_secs(10);
-/// Gaps that are told: so many at once, then one in each interval. All are counted.
-const GAP_NEWS_BURST: u32 = 16;
+/// Gaps are told at this interval at most, and of so many origins at most. All are counted.
+const GAPS_UNTOLD_MAX: usize = 16;
 const GAP_NEWS_INTERVAL: Duration = Duration::from_secs(10);
 /// A former parent goes on sending for so long.
 const EAGER_AFTER: Duration = Duration::from_millis(500);
@@ -175,6 +175,8 @@ pub(crate) struct Mesh {
     overlay: Overlay,
     tree: Tree,
     seen: Seen,
+    /// What this node has published, which nobody else may have yet, and what others have.
+    own_history: History,
     history: History,
     missing: Missing,
     patience: Patience,
@@ -190,6 +192,8 @@ pub(crate) struct Mesh {
     begun_at: Option<Instant>,
     evictions: Budget,
     gap_news: Budget,
+    /// How many messages of whom were missed and are not told yet.
+    untold_gaps: BTreeMap<NodeId, u32>,
     standing: Standing,
 }
 
@@ -198,6 +202,7 @@ pub(crate) struct Mesh {
 struct Timers {
     announce: Option<Instant>,
     eagerness: Option<Instant>,
+    gaps: Option<Instant>,
     shuffle: Option<Instant>,
     rotate: Option<Instant>,
     revive: Option<Instant>,
@@ -225,6 +230,7 @@ impl Mesh {
             overlay: Overlay::new(&place.configured, now),
             tree: Tree::new(place.id, config.is_leaf, now, &mut rng),
             seen: Seen::new(patience, now),
+            own_history: History::new(config.history),
             history: History::new(config.history),
             missing: Missing::default(),
             patience: Patience::new(),
@@ -235,7 +241,8 @@ impl Mesh {
             torn_at: None,
             begun_at: None,
             evictions: Budget::new(EVICTIONS_BURST, EVICTIONS_INTERVAL, now),
-            gap_news: Budget::new(GAP_NEWS_BURST, GAP_NEWS_INTERVAL, now),
+            gap_news: Budget::new(1, GAP_NEWS_INTERVAL, now),
+            untold_gaps: BTreeMap::new(),
             standing: Standing::default(),
             config,
             place,
@@ -252,15 +259,18 @@ impl Mesh {
     pub(crate) fn expire(&mut self, now: Instant) {
         self.announce_if_due(now);
         self.ask_for_missing(now);
+        self.own_history.expire(now);
         self.history.expire(now);
         for (origin, missed) in self.seen.expire(now) {
             self.standing.missed += u64::from(missed);
-            if self.gap_news.take(now) {
-                self.tell(News::Gap { origin, missed });
+            if self.untold_gaps.len() < GAPS_UNTOLD_MAX {
+                *self.untold_gaps.entry(origin).or_default() += missed;
             }
         }
+        self.tell_gaps(now);
         if self.tree.expire(now, &mut self.rng) {
             self.send_beacon();
+            self.look_for_silent(now);
         }
         self.close_silent(now);
         self.look_after_connections(now);
@@ -272,6 +282,7 @@ impl Mesh {
         let deadlines = [
             self.timers.announce,
             self.timers.eagerness,
+            self.timers.gaps,
             self.timers.shuffle,
             self.timers.rotate,
             self.timers.revive,
@@ -280,6 +291,7 @@ impl Mesh {
             self.tree.next_deadline(),
             self.missing.next_deadline(),
             self.seen.next_deadline(),
+            self.own_history.next_deadline(),
             self.history.next_deadline(),
         ];
         deadlines.into_iter().flatten().min()
@@ -347,6 +359,21 @@ impl Mesh {
         }
         for (eager, to) in [false, true].into_iter().zip(to_tell) {
             self.send(to, Message::text(Control::Tree { eager }.encode()));
+        }
+    }
+
+    /// Tells what was missed: together what was missed since the last time.
+    fn tell_gaps(&mut self, now: Instant) {
+        self.timers.gaps = None;
+        if self.untold_gaps.is_empty() {
+            return;
+        }
+        if !self.gap_news.take(now) {
+            self.timers.gaps = Some(now + GAP_NEWS_INTERVAL);
+            return;
+        }
+        for (origin, missed) in std::mem::take(&mut self.untold_gaps) {
+            self.tell(News::Gap { origin, missed });
         }
     }
 

@@ -50,11 +50,11 @@ impl fmt::Display for News {
             ),
             Self::Reached(url) => write!(f, "others can reach this node at {url}"),
             Self::Gap { origin, missed } => {
-                write!(
-                    f,
-                    "{missed} messages of node {} were missed",
-                    origin.short()
-                )
+                let origin = origin.short();
+                match missed {
+                    1 => write!(f, "a message of node {origin} was missed"),
+                    _ => write!(f, "{missed} messages of node {origin} were missed"),
+                }
             }
         }
     }

@@ -103,7 +103,7 @@ impl Mesh {
             }
         }
         for peer in late {
-            self.release(peer, code::POLICY, "no hello in time", now);
+            self.release(peer, code::TRY_AGAIN, "no hello in time", now);
         }
         if let Some(next) = next {
             self.wake_upkeep(next);

@@ -17,7 +17,11 @@ use super::{
     publishers::{Publishers, Verdict},
 };
 use crate::{
-    config::{Config, PeerUrl, limits::joined_bytes_max},
+    budget::Budget,
+    config::{
+        Config, PeerUrl,
+        limits::{TELL_INTERVAL, joined_bytes_max},
+    },
     counters::Counters,
     mesh::{self, Delivery, Ending, Mesh, News, PeerKey, Place, Reach, Side},
     message::Message,
@@ -55,6 +59,8 @@ pub(super) struct Relay {
     gathered: BTreeMap<Box<str>, Vec<(Message, Option<Token>)>>,
     joined_bytes_max: usize,
     closed_rate: u64,
+    /// Warnings of nodes that do not belong together.
+    objections: Budget,
 }
 
 impl Relay {
@@ -80,6 +86,7 @@ impl Relay {
             gathered: BTreeMap::new(),
             joined_bytes_max: joined_bytes_max(config.limits.outbox_bytes_max),
             closed_rate: 0,
+            objections: Budget::new(1, TELL_INTERVAL, now),
         }
     }
 
@@ -125,7 +132,7 @@ impl Relay {
             } => {
                 let level = match kind {
                     Kind::Plain => self.level_of_plain(peer, &reason),
-                    Kind::Neighbor => self.level_of_neighbor(peer, &reason),
+                    Kind::Neighbor => self.level_of_neighbor(peer, &reason, turn.now),
                 };
                 log::log!(
                     level,
@@ -167,7 +174,7 @@ impl Relay {
 
     /// How loud the end of a connection to a node is told: of one that never was a neighbor only if
     /// something is wrong.
-    fn level_of_neighbor(&mut self, peer: Token, reason: &CloseReason) -> log::Level {
+    fn level_of_neighbor(&mut self, peer: Token, reason: &CloseReason, now: Instant) -> log::Level {
         let was_greeting = self.greeting.remove(&peer);
         match reason {
             CloseReason::Slow(_) => log::Level::Warn,
@@ -176,6 +183,16 @@ impl Relay {
                 if was_greeting =>
             {
                 log::Level::Debug
+            }
+            // Another network, for example, and it is dialed again and again.
+            CloseReason::ByPeer(Some(POLICY), _) | CloseReason::ByNode(POLICY, _)
+                if was_greeting =>
+            {
+                if self.objections.take(now) {
+                    log::Level::Warn
+                } else {
+                    log::Level::Debug
+                }
             }
             _ => log::Level::Info,
         }

@@ -8,7 +8,7 @@ use super::table::{Table, url};
 use crate::{
     config::limits::DEGREE_UNDIALABLE_MAX,
     mesh::{
-        Output, PeerKey,
+        News, Output, PeerKey,
         codec::{self, MessageId},
         control::{Beacon, Control, Hello, Role},
     },
@@ -141,7 +141,7 @@ fn silence_instead_of_a_hello_has_an_end() {
     table.pass(9 * SECOND);
     assert!(table.closes.is_empty());
     table.pass(2 * SECOND);
-    assert_eq!(table.closes, [(1008, "no hello in time".to_owned())]);
+    assert_eq!(table.closes, [(1013, "no hello in time".to_owned())]);
 }
 
 #[test]
@@ -308,6 +308,25 @@ fn strangers_take_no_more_places_than_there_are() {
     }
     let max = DEGREE_UNDIALABLE_MAX + 12 + 2;
     assert!(table.nodes[0].standing().neighbors <= max);
+}
+
+#[test]
+fn nobody_tells_a_node_that_an_address_of_others_is_its_own() {
+    let mut table = Table::with_nodes(2);
+    table.connect(0, 1);
+    table.settle();
+    let key = stranger(&mut table, 100);
+    for url in ["ws://10.9.9.9:9/", &url(1).to_string()] {
+        let url = url.to_owned();
+        table.frame(0, key, text(&Control::Reached { url, ok: true }));
+    }
+    table.settle();
+    assert_eq!(table.nodes[0].standing().ignored, 2);
+    assert!(
+        !table.news[0]
+            .iter()
+            .any(|news| matches!(news, News::Reached(_)))
+    );
 }
 
 /// Anything that can be said in the name of others than the honest ones, by those who have said hello and those who have not.

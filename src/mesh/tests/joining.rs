@@ -97,7 +97,7 @@ fn other_networks_are_refused_with_a_reason() {
         table.closes,
         [(
             1008,
-            "another network: yours `other`, ours `default`".to_owned()
+            "another network: `other` wants to join `default`".to_owned()
         )]
     );
     table.publish(0, "secret");

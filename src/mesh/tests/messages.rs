@@ -175,6 +175,22 @@ fn what_the_history_does_not_hold_is_reported() {
 }
 
 #[test]
+fn what_others_publish_does_not_displace_what_this_node_has() {
+    let mut table = row(3);
+    table.part(0, 1);
+    table.settle();
+    table.publish(1, "own");
+    for n in 0..300 {
+        table.publish(2, &n.to_string());
+    }
+    table.pass(SECOND);
+    table.connect(1, 0);
+    table.pass(5 * SECOND);
+    assert!(table.heard(0).contains(&"own".to_owned()));
+    assert_eq!(table.heard(0).len(), 257);
+}
+
+#[test]
 fn who_begins_hears_what_is_published_from_then_on() {
     let mut table = row(2);
     table.publish(0, "old");

@@ -175,7 +175,7 @@ fn who_says_nothing_is_closed_in_time() {
     let begun = Instant::now();
     let (before, close) = member.raw.read_to_close();
     assert_eq!(before, []);
-    assert_eq!(close, Frame::close(1008, "no hello in time"));
+    assert_eq!(close, Frame::close(1013, "no hello in time"));
     assert!(begun.elapsed() > Duration::from_secs(9));
     pair.assert_unharmed();
 }
