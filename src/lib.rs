@@ -59,9 +59,11 @@
 //! | `mesh` | core | the protocol between nodes, without I/O: who is a neighbor of whom, which way messages take, that each is taken in once |
 //! | `node` | shell | the loop; the only place that sees connections and what messages mean |
 //! | `node::{relay, publishers, broadcast}` | shell | what becomes of messages: between connections and mesh; how fast plain peers may publish; the periodic broadcast |
+//! | [`simulation`] | edge | the mesh on thousands of virtual nodes, what it must show there, and what it is compared with |
 //! | `cli`, `console` (in the program) | edge | options; standard output and error that never block |
 //!
-//! `net` never imports `node` or `mesh`; the core imports neither `net` nor `node`. A test holds the tree against this.
+//! `net` never imports `node` or `mesh`; the core imports neither `net` nor `node`; `simulation` drives `mesh` in
+//! place of both, and nothing of it is part of a running node. A test holds the tree against this.
 //!
 //! ## Invariants
 //!
