@@ -61,7 +61,7 @@ pub(super) struct MeshOptions {
 
     /// Messages kept for others
     ///
-    /// Those of all nodes together; the oldest are forgotten first. For n messages a second in the
+    /// So many of its own, and so many of all other nodes together; the oldest are forgotten first. For n messages a second in the
     /// mesh, keep n times the seconds that a node may be away.
     #[arg(long, env = "WSMESH_HISTORY_MESSAGES", value_name = "N")]
     #[arg(value_parser = typed::<Count>(), default_value_t = Count(HISTORY.messages_max))]
@@ -69,7 +69,7 @@ pub(super) struct MeshOptions {
 
     /// Bytes of messages kept for others
     ///
-    /// The oldest are forgotten first. A message that is larger is passed on as any other, but
+    /// So many of its own, and so many of others. The oldest are forgotten first. A message that is larger is passed on as any other, but
     /// not kept.
     #[arg(long, env = "WSMESH_HISTORY_BYTES", value_name = "SIZE")]
     #[arg(value_parser = typed::<Size>(), default_value_t = Size(HISTORY.bytes_max))]

@@ -74,7 +74,8 @@ impl Default for MeshConfig {
     }
 }
 
-/// Bounds of the messages that a node keeps to fill the gaps of others; the first one reached counts.
+/// Bounds of the messages that a node keeps to fill the gaps of others; the first one reached counts. What the node
+/// has published itself and what others have are bounded each by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HistoryLimits {
     /// How long a message is kept (`--history`). Default 60 s; `None` (`off`) keeps nothing, so that what is
