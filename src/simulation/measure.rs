@@ -17,6 +17,8 @@ struct Counters {
     dials: u64,
     duplicates: u64,
     nodes: usize,
+    /// What the busiest node has sent in this phase.
+    busiest_bytes: u64,
 }
 
 impl Counters {
@@ -27,6 +29,7 @@ impl Counters {
             dials: world.dials,
             duplicates: world.duplicates(),
             nodes: world.alive().count(),
+            busiest_bytes: world.network.busiest_bytes(),
         }
     }
 }
@@ -39,7 +42,8 @@ pub(super) struct Mark {
 }
 
 impl Mark {
-    pub(super) fn new(world: &World) -> Self {
+    pub(super) fn new(world: &mut World) -> Self {
+        world.network.forget_sent();
         Self {
             begin: Counters::of(world),
             end: None,
@@ -93,6 +97,7 @@ pub(super) fn measure(world: &World, mark: &Mark, name: &'static str, scope: Sco
             announcements: per_node_second(traffic.announcements),
             control: per_node_second(traffic.control),
         },
+        busiest_bytes_per_second: ratio(end.busiest_bytes as f64, seconds),
         bytes_per_delivery: ratio((in_all.payload + in_all.announcements) as f64, firsts),
         dials_per_minute: per_node_second(end.dials - mark.begin.dials) * 60.0,
         ..Phase::default()

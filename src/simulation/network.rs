@@ -58,7 +58,8 @@ pub(super) struct Host {
     uplink_free: Moment,
     /// Slots of its connections.
     pub(super) connections: Vec<u32>,
-    pub(super) sent_bytes: u64,
+    /// What its node has sent since it was last forgotten.
+    sent_bytes: u64,
     /// Dials that came for it, whether it could be reached or not.
     pub(super) dialed: u64,
 }
@@ -115,6 +116,19 @@ impl Network {
             traffic: Traffic::default(),
             handed_over: 0,
             overflows: 0,
+        }
+    }
+
+    /// What the busiest node has sent.
+    pub(super) fn busiest_bytes(&self) -> u64 {
+        let sent = self.hosts.iter().map(|host| host.sent_bytes);
+        sent.max().unwrap_or(0)
+    }
+
+    /// Begins to count anew what each node sends.
+    pub(super) fn forget_sent(&mut self) {
+        for host in &mut self.hosts {
+            host.sent_bytes = 0;
         }
     }
 

@@ -57,6 +57,8 @@ pub struct Phase {
     pub latency: Times,
     /// Bytes that a node sends a second, in the mean.
     pub bytes_per_node_second: Bytes,
+    /// Bytes that the busiest node sends a second.
+    pub busiest_bytes_per_second: f64,
     /// Bytes of payload, announcements and requests, for each delivery.
     pub bytes_per_delivery: f64,
     /// Dials a minute and node.
@@ -151,6 +153,7 @@ impl fmt::Display for Report {
             "payload B/s",
             "announce B/s",
             "control B/s",
+            "busiest B/s",
             "dials/min",
             "whole after",
             "recovered",
@@ -162,6 +165,7 @@ impl fmt::Display for Report {
                 format!("{:.0}", bytes.payload),
                 format!("{:.0}", bytes.announcements),
                 format!("{:.0}", bytes.control),
+                format!("{:.0}", phase.busiest_bytes_per_second),
                 format!("{:.2}", phase.dials_per_minute),
                 phase
                     .whole_after

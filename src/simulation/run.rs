@@ -135,10 +135,10 @@ impl<'a> Run<'a> {
         let seed = scenario.seed;
         let clock = Clock::new(start);
         // The last host is the victim of those who are hostile.
-        let world = World::new(scenario.nodes + 1, scenario.weather(), clock, seed);
+        let mut world = World::new(scenario.nodes + 1, scenario.weather(), clock, seed);
         let mut run = Self {
             scenario,
-            mark: Mark::new(&world),
+            mark: Mark::new(&mut world),
             world,
             load: Chance::new(seed, Part::Load, 0),
             fate: Chance::new(seed, Part::Fate, 0),
@@ -470,7 +470,7 @@ impl<'a> Run<'a> {
         phase.overlay = survey(&self.world, depth);
         phase.held_bytes = self.held_bytes();
         self.world.ledger.turn_page();
-        self.mark = Mark::new(&self.world);
+        self.mark = Mark::new(&mut self.world);
         self.phases.push(phase);
         let last = self.phases.len() - 1;
         &mut self.phases[last]

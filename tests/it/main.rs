@@ -22,6 +22,7 @@ mod keepalive;
 mod library;
 mod mesh;
 mod people;
+mod simulate;
 mod subprotocol;
 mod support;
 mod terminal;
