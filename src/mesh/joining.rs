@@ -31,7 +31,7 @@ use crate::{
 const GREETINGS_MAX: usize = 256;
 /// For so long after its first neighbor a node has only begun: what a new neighbor has by then was published
 /// before, and is not for its own people.
-const BEGINNING: Duration = Duration::from_secs(5);
+const BEGINNING: Duration = Duration::from_secs(1);
 /// What a neighbor that seems to be silent may still need to be heard.
 const SILENCE_GRACE: Duration = Duration::from_secs(1);
 /// Connections to one node, until it is settled which one stays.

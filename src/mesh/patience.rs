@@ -9,7 +9,7 @@ use std::{
 
 use super::codec::MessageId;
 
-const PATIENCE_MIN: Duration = Duration::from_millis(250);
+const PATIENCE_MIN: Duration = Duration::from_millis(150);
 const PATIENCE_MAX: Duration = Duration::from_millis(500);
 /// Before anything has come.
 const PATIENCE_FIRST: Duration = Duration::from_millis(400);

@@ -221,7 +221,7 @@ fn who_begins_between_two_parts_carries_what_each_has_missed_of_the_other() {
     let new = table.add(MeshConfig::default(), &[]);
     table.undialable.insert(new);
     table.connect(new, 0);
-    table.pass(3 * SECOND);
+    table.pass(SECOND / 2);
     table.connect(new, 2);
     table.pass(3 * SECOND);
     assert_eq!(table.heard(2), ["known to all", "left"]);
