@@ -285,7 +285,10 @@ impl Mesh {
         has: impl Fn(MessageId) -> bool,
     ) {
         let kept = self.own_history.ids().chain(self.history.ids());
-        let lacking = kept.filter(|id| !has(*id));
+        let mut lacking: Vec<_> = kept.filter(|(_, id)| !has(*id)).collect();
+        // As they came.
+        lacking.sort_by_key(|(at, _)| *at);
+        let lacking = lacking.into_iter().map(|(_, id)| id);
         if role == Role::Leaf {
             // A page in a browser need not know how to ask.
             let frames: Vec<_> = lacking.filter_map(|id| self.kept(id)).cloned().collect();

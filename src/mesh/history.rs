@@ -70,9 +70,9 @@ impl History {
         Some(&self.entries.get(index)?.frame)
     }
 
-    /// What is kept, oldest first.
-    pub(super) fn ids(&self) -> impl Iterator<Item = MessageId> {
-        self.entries.iter().map(|entry| entry.id)
+    /// What is kept and since when, oldest first.
+    pub(super) fn ids(&self) -> impl Iterator<Item = (Instant, MessageId)> {
+        self.entries.iter().map(|entry| (entry.at, entry.id))
     }
 
     pub(super) fn expire(&mut self, now: Instant) {
@@ -130,8 +130,8 @@ mod tests {
     }
 
     fn kept(history: &History) -> Vec<u32> {
-        assert!(history.ids().all(|id| history.frame(id).is_some()));
-        history.ids().map(|id| id.sequence).collect()
+        assert!(history.ids().all(|(_, id)| history.frame(id).is_some()));
+        history.ids().map(|(_, id)| id.sequence).collect()
     }
 
     #[test]

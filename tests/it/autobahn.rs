@@ -19,7 +19,8 @@ use crate::support::{Lines, Node, Program, Scratch, block_on, tools};
 const CASE_DEADLINE: Duration = Duration::from_secs(150);
 /// How long a whole run of the suite may take.
 const RUN_DEADLINE: Duration = Duration::from_secs(900);
-const ECHO: [&str; 3] = ["--interval", "off", "--echo"];
+/// Cases run side by side, and shall not hear one another.
+const ECHO: [&str; 5] = ["--interval", "off", "--echo", "--relay", "off"];
 
 /// Cases that run together.
 struct Selection {

@@ -306,7 +306,7 @@ fn wrong_usage_names_what_was_typed_and_opens_nothing() {
         (&["--slow-peer", "wait"], &["wait", "drop-oldest"]),
         (&["--leaf"], &["--leaf", "--peers"]),
         (
-            &["--broadcast-scope", "mesh"],
+            &["--broadcast-scope", "mesh", "--message", "{index}"],
             &["--message", "{index}", "--broadcast-scope"],
         ),
         (&["--degree", "65"], &["--degree 65", "64"]),
