@@ -249,29 +249,20 @@ impl Mesh {
     }
 
     fn on_request(&mut self, from: PeerKey, ids: Vec<MessageId>, now: Instant) {
+        let kept = ids.into_iter().filter_map(|id| self.kept(id)).cloned();
+        let mut frames: Vec<_> = kept.collect();
         let Some(member) = self.neighbors.member_mut(from) else {
             return;
         };
-        let mut frames = Vec::new();
-        for id in ids {
-            let Some(frame) = self
-                .own_history
-                .frame(id)
-                .or_else(|| self.history.frame(id))
-            else {
-                continue;
-            };
+        frames.retain(|frame| {
             let kib = u32::try_from(frame.len() / 1024 + 1).unwrap_or(u32::MAX);
             // One that is larger than all that may be asked for at once takes all of it.
             let kib = kib.min(SERVED_BURST_KIB);
-            if codec::payload_len(frame) <= member.message_bytes_max
-                && member.served.take_many(kib, now)
-            {
-                frames.push(frame.clone());
-            } else {
-                self.standing.ignored += 1;
-            }
-        }
+            let is_served = codec::payload_len(frame) <= member.message_bytes_max
+                && member.served.take_many(kib, now);
+            self.standing.ignored += u64::from(!is_served);
+            is_served
+        });
         for frame in frames {
             self.send([from], Message::Binary(frame));
         }

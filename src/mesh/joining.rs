@@ -1,5 +1,4 @@
-//! The first words on a connection and the last: who is taken in, who is sent elsewhere, and which of two
-//! connections to the same node stays.
+//! The first words on a connection: who is taken in, and who is sent elsewhere.
 //!
 //! Who has dialed says hello first. The other side answers with its own hello, and with that has taken the
 //! node in, or closes with a reason, having told where else to try when it is full.
