@@ -191,6 +191,31 @@ fn what_others_publish_does_not_displace_what_this_node_has() {
 }
 
 #[test]
+fn a_leaf_gets_what_it_missed_in_the_order_in_which_it_came() {
+    let mut table = row(2);
+    let is_leaf = true;
+    let leaf = table.add(
+        MeshConfig {
+            is_leaf,
+            ..MeshConfig::default()
+        },
+        &[],
+    );
+    table.undialable.insert(leaf);
+    table.connect(leaf, 1);
+    table.pass(2 * SECOND);
+    table.part(leaf, 1);
+    table.settle();
+    for (node, text) in [(0, "theirs"), (1, "own")] {
+        table.publish(node, text);
+        table.pass(SECOND);
+    }
+    table.connect(leaf, 1);
+    table.settle();
+    assert_eq!(table.heard(leaf), ["theirs", "own"]);
+}
+
+#[test]
 fn who_begins_hears_what_is_published_from_then_on() {
     let mut table = row(2);
     table.publish(0, "old");
