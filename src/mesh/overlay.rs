@@ -32,8 +32,13 @@ const ROUTES_MAX: usize = 256;
 /// must not take from one of them what it looks at of ours. Further ones end here.
 const WALKS_BURST: u32 = 32;
 const WALKS_INTERVAL: Duration = Duration::from_millis(250);
-/// Dials at the same time.
+/// Dials at the same time, those left out of which nothing has been heard for a while: hosts that are silent
+/// must not keep a node from those that are not.
 pub(super) const DIALS_MAX: usize = 4;
+/// After so long a dial is not counted on any more; it goes on.
+pub(super) const DIAL_PATIENCE: Duration = Duration::from_secs(1);
+/// Dials at the same time, all of them.
+const DIALS_IN_ALL_MAX: usize = 12;
 /// Dials in a row, as many as there are addresses; then one in each interval.
 const DIALS_BURST: u32 = PASSIVE_MAX as u32;
 const DIALS_INTERVAL: Duration = Duration::from_secs(10);
@@ -65,6 +70,19 @@ pub(super) enum Rest {
 }
 
 #[derive(Debug)]
+struct DialUnderWay {
+    url: PeerUrl,
+    purpose: Purpose,
+    since: Instant,
+}
+
+impl DialUnderWay {
+    fn is_hopeful(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.since) < DIAL_PATIENCE
+    }
+}
+
+#[derive(Debug)]
 pub(super) struct Overlay {
     passive: Vec<(PeerUrl, Instant)>,
     dead: VecDeque<(PeerUrl, Instant)>,
@@ -75,7 +93,7 @@ pub(super) struct Overlay {
     reached: VecDeque<(PeerUrl, Instant)>,
     /// When others have said that they have not.
     unreached: VecDeque<Instant>,
-    dials: Vec<(PeerUrl, Purpose)>,
+    dials: Vec<DialUnderWay>,
     dial_budget: Budget,
     /// To whom each walk goes back; ours end here.
     routes: VecDeque<(u64, Option<PeerKey>)>,
@@ -225,28 +243,40 @@ impl Overlay {
     }
 
     pub(super) fn is_dialing(&self, url: &PeerUrl) -> bool {
-        self.dials.iter().any(|(dialed, _)| dialed == url)
+        self.dials.iter().any(|dial| dial.url == *url)
     }
 
-    pub(super) fn dials(&self, purpose: impl Fn(&Purpose) -> bool) -> usize {
-        self.dials.iter().filter(|(_, of)| purpose(of)).count()
+    pub(super) fn is_dialing_for(&self, purpose: impl Fn(&Purpose) -> bool) -> bool {
+        self.dials.iter().any(|dial| purpose(&dial.purpose))
+    }
+
+    /// Dials from which something is to be expected.
+    pub(super) fn hopeful_dials(&self, purpose: impl Fn(&Purpose) -> bool, now: Instant) -> usize {
+        let hopeful = self.dials.iter().filter(|dial| dial.is_hopeful(now));
+        hopeful.filter(|dial| purpose(&dial.purpose)).count()
     }
 
     /// Notes a dial if there may be one more.
     pub(super) fn try_dial(&mut self, url: &PeerUrl, purpose: Purpose, now: Instant) -> bool {
-        let may =
-            self.dials.len() < DIALS_MAX && !self.is_dialing(url) && self.dial_budget.take(now);
+        let may = self.hopeful_dials(|_| true, now) < DIALS_MAX
+            && self.dials.len() < DIALS_IN_ALL_MAX
+            && !self.is_dialing(url)
+            && self.dial_budget.take(now);
         if may {
-            self.dials.push((url.clone(), purpose));
+            self.dials.push(DialUnderWay {
+                url: url.clone(),
+                purpose,
+                since: now,
+            });
         }
         may
     }
 
     /// A dial is over, well or not. Returns what it was for.
     pub(super) fn end_dial(&mut self, url: &PeerUrl) -> Option<Purpose> {
-        let place = self.dials.iter().position(|(dialed, _)| dialed == url);
+        let place = self.dials.iter().position(|dial| dial.url == *url);
         if let Some(place) = place {
-            return Some(self.dials.swap_remove(place).1);
+            return Some(self.dials.swap_remove(place).purpose);
         }
         self.is_configured(url).then_some(Purpose::Configured)
     }

@@ -9,7 +9,7 @@ use super::{
     Mesh, Output, PeerKey, Side, code,
     control::{Control, NUMBER_MAX, Role, URLS_MAX},
     neighbors::{Reach, Stage},
-    overlay::{self, Purpose, Rest},
+    overlay::{self, DIAL_PATIENCE, Purpose, Rest},
 };
 use crate::config::PeerUrl;
 
@@ -165,7 +165,8 @@ impl Mesh {
     /// Dials until there are neighbors enough.
     fn fill(&mut self, now: Instant) {
         let (dialable, _) = self.neighbors.degrees();
-        let dialed = self.overlay.dials(|purpose| *purpose == Purpose::Fill);
+        let is_fill = |purpose: &Purpose| *purpose == Purpose::Fill;
+        let dialed = self.overlay.hopeful_dials(is_fill, now);
         let greeting = self.neighbors.iter().filter(|(_, neighbor)| {
             let is_greeting = matches!(neighbor.stage, Stage::Greeting { .. });
             is_greeting && neighbor.purpose == Some(Purpose::Fill)
@@ -173,13 +174,17 @@ impl Mesh {
         let mut expected = dialable + dialed + greeting.count();
         while expected < self.degree_wanted() {
             let fits = |url: &PeerUrl| !self.neighbors.knows(url);
-            let Some(url) = self.overlay.candidate(&mut self.rng, fits) else {
-                return;
-            };
+            let candidate = self.overlay.candidate(&mut self.rng, fits);
+            let Some(url) = candidate else { break };
             if !self.dial(&url, Purpose::Fill, now) {
-                return self.wake_upkeep(now + UPKEEP_INTERVAL);
+                self.wake_upkeep(now + UPKEEP_INTERVAL);
+                break;
             }
             expected += 1;
+        }
+        if self.has_few_neighbors() && expected > dialable {
+            // Those who have not answered by then are not expected any more.
+            self.wake_upkeep(now + DIAL_PATIENCE);
         }
     }
 
@@ -196,7 +201,7 @@ impl Mesh {
     /// and only then it takes one of the places of those.
     fn verify(&mut self, now: Instant) {
         let is_verify = |purpose: &Purpose| matches!(purpose, Purpose::Verify(..));
-        if self.overlay.dials(is_verify) > 0 || self.neighbors.has_purpose(is_verify) {
+        if self.overlay.is_dialing_for(is_verify) || self.neighbors.has_purpose(is_verify) {
             return;
         }
         let verified = self

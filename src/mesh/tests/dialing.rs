@@ -121,3 +121,26 @@ fn who_is_alone_asks_a_full_peer_again_soon() {
     table.pass(60 * SECOND);
     assert!(table.nodes[late].standing().neighbors > 0);
 }
+
+#[test]
+fn silent_hosts_do_not_keep_others_from_being_dialed() {
+    let mut table = Table::with_nodes(1);
+    let key = table.connect_stranger(0);
+    table.frame(0, key, hello("default", ""));
+    for id in 1..=4 {
+        let urls: Vec<_> = (0..8).map(|n| url(8 * id + n).to_string()).collect();
+        let shuffle = format!(r#"{{"type":"shuffle","id":{id},"ttl":1,"urls":{urls:?}}}"#);
+        let now = table.now;
+        // What it leads to is not carried out: nobody answers.
+        table.nodes[0].on_frame(key, Message::text(shuffle), now);
+    }
+    let mut dialed = Vec::new();
+    for _ in 0..4 {
+        dialed.push(dials(&mut table));
+        assert_eq!(dials(&mut table), 0, "four at once are enough");
+        let soon = table.nodes[0].next_deadline().unwrap();
+        assert!(soon <= table.now + SECOND, "it goes on by itself");
+        table.now += SECOND;
+    }
+    assert_eq!(dialed, [4, 4, 4, 0], "and a dozen in all");
+}
