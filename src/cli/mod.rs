@@ -480,10 +480,7 @@ mod tests {
                 "-b a:1 --history-bytes 2GiB",
                 ["--history-bytes 2GiB", "from 1KiB to 1GiB"],
             ),
-            (
-                "-b a:1 --relay maybe",
-                ["--relay: `maybe`", "true nor false"],
-            ),
+            ("-b a:1 --relay maybe", ["--relay: `maybe`", "on nor off"]),
             (
                 "-b a:1 --broadcast-scope all",
                 ["--broadcast-scope: `all`", "peers or mesh"],
@@ -576,7 +573,7 @@ mod tests {
             ("0", "echo: false"),
             ("false", "echo: false"),
             ("", "echo: false"),
-            ("maybe", "WSMESH_ECHO: `maybe` is neither true nor false"),
+            ("maybe", "WSMESH_ECHO: `maybe` is neither on nor off"),
         ] {
             let got = from_environment(&[("WSMESH_ECHO", value)]);
             assert!(got.contains(expected), "{value}: {got}");

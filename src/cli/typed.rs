@@ -23,7 +23,7 @@ pub(super) fn switch() -> Typed<bool> {
     Typed(|text| match text.to_ascii_lowercase().as_str() {
         "true" | "yes" | "on" | "1" => Ok(true),
         "false" | "no" | "off" | "0" => Ok(false),
-        _ => Err(format!("`{}` is neither true nor false", Printable(text))),
+        _ => Err(format!("`{}` is neither on nor off", Printable(text))),
     })
 }
 

@@ -1,6 +1,7 @@
 //! Why a configuration cannot work.
 
-use super::{Size, Time, limits};
+use super::{PeerUrl, Size, Time, limits};
+use crate::printable::Printable;
 
 /// Why a [`Config`](super::Config) cannot work. Names the flags and what was given.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -73,6 +74,16 @@ pub enum ConfigError {
     Advertised {
         /// How many were given.
         count: usize,
+    },
+    /// An own URL at which nobody is.
+    #[error(
+        "--advertise `{}` names no host: every host takes that for itself; write the name or the \
+         address at which others reach this node",
+        Printable(&.url.to_string())
+    )]
+    AdvertisedNowhere {
+        /// What was given.
+        url: PeerUrl,
     },
     /// An own URL of a node that does not listen.
     #[error(

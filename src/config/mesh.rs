@@ -44,6 +44,9 @@ impl MeshConfig {
                 count: self.advertise.len(),
             });
         }
+        if let Some(url) = self.advertise.iter().find(|url| url.is_unspecified()) {
+            return Err(ConfigError::AdvertisedNowhere { url: url.clone() });
+        }
         check_count("--degree", self.degree, DEGREE_CEILING)?;
         check_count("--hops", hops_max, usize::from(u8::MAX))?;
         check_duration("--history", history.age_max)?;

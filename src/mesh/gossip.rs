@@ -20,7 +20,7 @@ use super::{
 use crate::{message::Message, node_id::NodeId};
 
 /// Announcements are gathered for so long.
-const ANNOUNCE_DELAY: Duration = Duration::from_millis(100);
+const ANNOUNCE_DELAY: Duration = Duration::from_millis(50);
 /// After the tree was torn here: before the first request, at most.
 const PATIENCE_TORN: Duration = Duration::from_millis(300);
 /// Before the next request for the same message, at least: it may be large; and after the tree was torn.
@@ -114,10 +114,10 @@ impl Mesh {
                 return self.patience.on_copy(id, now);
             }
             match self.missing.remove(id) {
-                None => self.patience.on_came(Duration::ZERO),
+                None => self.patience.on_came(id.origin, Duration::ZERO),
                 Some((announced_at, false)) => {
                     let lag = now.saturating_duration_since(announced_at);
-                    self.patience.on_came(lag);
+                    self.patience.on_came(id.origin, lag);
                 }
                 Some((announced_at, true)) => self.patience.on_asked(id, announced_at),
             }
@@ -158,7 +158,7 @@ impl Mesh {
         let (parent, is_lost) = (self.tree.parent(), self.tree.is_lost());
         let mut at_once = Vec::new();
         let mut too_small = Vec::new();
-        let mut has_more_to_announce = false;
+        let (mut has_more_to_announce, mut is_full) = (false, false);
         for (peer, member) in self.neighbors.members_mut() {
             if Some(peer) == from || !is_relayed {
                 continue;
@@ -170,15 +170,19 @@ impl Mesh {
                 }
             } else if member.is_eager || is_lost || parent == Some(peer) {
                 at_once.push(peer);
-            } else if is_kept && member.to_announce.len() < IDS_PER_FRAME_MAX {
+            } else if is_kept {
                 member.to_announce.push(id);
                 has_more_to_announce = true;
+                is_full |= member.to_announce.len() == IDS_PER_FRAME_MAX;
             }
         }
         if has_more_to_announce && self.timers.announce.is_none() {
             self.timers.announce = Some(now + ANNOUNCE_DELAY);
         }
         self.send(at_once, Message::Binary(frame));
+        if is_full {
+            self.announce();
+        }
         for (from, bytes_max) in too_small {
             let bytes = payload_bytes;
             self.tell(News::Withheld {
@@ -190,9 +194,12 @@ impl Mesh {
     }
 
     pub(super) fn announce_if_due(&mut self, now: Instant) {
-        if self.timers.announce.is_none_or(|at| at > now) {
-            return;
+        if self.timers.announce.is_some_and(|at| at <= now) {
+            self.announce();
         }
+    }
+
+    fn announce(&mut self) {
         self.timers.announce = None;
         let announcements: Vec<_> = self
             .neighbors
@@ -211,22 +218,26 @@ impl Mesh {
     fn on_announcement(&mut self, from: PeerKey, mut ids: Vec<MessageId>, now: Instant) {
         ids.sort_unstable();
         let is_torn = self.is_torn(now);
-        let mut patience = self.patience.duration();
-        if is_torn {
-            patience = patience.min(PATIENCE_TORN);
-        }
+        let mut patience_max = if is_torn {
+            PATIENCE_TORN
+        } else {
+            Duration::MAX
+        };
         if let Some(member) = self.neighbors.member_mut(from) {
             member
                 .to_announce
                 .retain(|id| ids.binary_search(id).is_err());
             if is_torn && now.saturating_duration_since(member.joined_at) < NEW_FOR {
-                patience = Duration::ZERO;
+                patience_max = Duration::ZERO;
             }
         }
         let own = self.origin;
         let others = ids.into_iter().filter(|id| id.origin != own);
-        for id in others.filter(|id| id.sequence > 0) {
-            if !self.seen.contains(id) && !self.missing.on_announced(id, from, patience, now) {
+        for id in others.filter(|id| id.sequence > 0 && !self.seen.contains(*id)) {
+            let is_alone = self.missing.is_empty();
+            let patience = self.patience.duration(id.origin, is_alone);
+            let patience = patience.min(patience_max);
+            if !self.missing.on_announced(id, from, patience, now) {
                 self.standing.ignored += 1;
             }
         }

@@ -74,6 +74,10 @@ impl Missing {
         true
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.awaited.is_empty()
+    }
+
     /// It has come, or is not wanted any more. Returns when it was announced, and whether it was asked for.
     pub(super) fn remove(&mut self, id: MessageId) -> Option<(Instant, bool)> {
         let awaited = self.awaited.remove(&id)?;

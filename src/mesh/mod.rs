@@ -69,7 +69,7 @@ const EVICTIONS_INTERVAL: Duration = Duration::from_secs(10);
 const GAPS_UNTOLD_MAX: usize = 16;
 const GAP_NEWS_INTERVAL: Duration = Duration::from_secs(10);
 /// A former parent goes on sending for so long.
-const EAGER_AFTER: Duration = Duration::from_millis(500);
+const EAGER_AFTER: Duration = Duration::from_millis(300);
 /// A gap is given up when histories have forgotten what it was, but not sooner than this.
 const GAP_PATIENCE_MIN: Duration = Duration::from_secs(10);
 
@@ -233,7 +233,7 @@ impl Mesh {
             own_history: History::new(config.history),
             history: History::new(config.history),
             missing: Missing::default(),
-            patience: Patience::new(),
+            patience: Patience::default(),
             outputs: VecDeque::new(),
             timers: Timers::default(),
             walk_interval: Duration::ZERO,

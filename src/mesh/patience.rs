@@ -1,49 +1,87 @@
-//! How long to wait for a message that a neighbor has announced, before asking for it: about as long as such
-//! messages have taken lately to come by themselves. Estimated as TCP estimates a round trip (Jacobson 1988,
-//! RFC 6298 §2). Pure.
+//! How long to wait for a message that a neighbor has announced, before asking for it: about as long as messages
+//! of the same origin have taken lately to come by themselves. That depends on where in the tree the origin is,
+//! and hardly changes. Estimated as TCP estimates a round trip (Jacobson 1988, RFC 6298 §2). Pure.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
+    mem,
     time::{Duration, Instant},
 };
 
 use super::codec::MessageId;
+use crate::node_id::NodeId;
 
-const PATIENCE_MIN: Duration = Duration::from_millis(150);
+const PATIENCE_MIN: Duration = Duration::from_millis(80);
 const PATIENCE_MAX: Duration = Duration::from_millis(500);
-/// Before anything has come.
+/// With an origin of which nothing is known yet.
 const PATIENCE_FIRST: Duration = Duration::from_millis(400);
+/// While others are missing too, at least: they wait behind one that was lost and will come together. Where many
+/// follow closely, TCP repairs a loss within two round trips (RFC 8985 §7.2), alone only after a time-out.
+const PATIENCE_IN_ROW: Duration = Duration::from_millis(250);
+/// How much a message counts in the averages: the first ones more, so that they are learnt from soon.
+const WEIGHT_FIRST: u32 = 4;
+const WEIGHT_LAST: u32 = 16;
+/// Origins in each of two generations.
+const ORIGINS_MAX: usize = 1024;
 /// Messages asked for of which it is still to be seen whether they would have come.
 const ASKED_MAX: usize = 64;
 
-#[derive(Debug)]
-pub(super) struct Patience {
-    /// From the announcement to the message, and how much that varies.
+/// From the announcement to the message, and how much that varies.
+#[derive(Clone, Copy, Debug)]
+struct Lag {
     mean: Duration,
     deviation: Duration,
+    /// The next message is one part in so many.
+    weight: u32,
+}
+
+impl Lag {
+    const FIRST: Self = Self {
+        mean: Duration::ZERO,
+        deviation: PATIENCE_FIRST.checked_div(4).expect("four is not zero"),
+        weight: WEIGHT_FIRST,
+    };
+
+    fn patience(self) -> Duration {
+        (self.mean + 4 * self.deviation).clamp(PATIENCE_MIN, PATIENCE_MAX)
+    }
+
+    fn take(&mut self, sample: Duration) {
+        let (weight, error) = (self.weight, sample.abs_diff(self.mean));
+        self.deviation = ((weight - 1) * self.deviation + error) / weight;
+        self.mean = ((weight - 1) * self.mean + sample) / weight;
+        self.weight = (weight + 1).min(WEIGHT_LAST);
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Patience {
+    lags: BTreeMap<NodeId, Lag>,
+    /// Those of which nothing has come since there were too many.
+    former: BTreeMap<NodeId, Lag>,
     /// What was asked for lately, and when it had been announced.
     asked: VecDeque<(MessageId, Instant)>,
 }
 
 impl Patience {
-    pub(super) fn new() -> Self {
-        Self {
-            mean: Duration::ZERO,
-            deviation: PATIENCE_FIRST / 4,
-            asked: VecDeque::new(),
+    /// How long to wait for a message of this origin, alone or while others are missing.
+    pub(super) fn duration(&self, origin: NodeId, is_alone: bool) -> Duration {
+        let patience = self.lag(origin).patience();
+        if is_alone {
+            patience
+        } else {
+            patience.max(PATIENCE_IN_ROW)
         }
     }
 
-    pub(super) fn duration(&self) -> Duration {
-        (self.mean + 4 * self.deviation).clamp(PATIENCE_MIN, PATIENCE_MAX)
-    }
-
     /// A message has come by itself, so long after it had been announced; zero if it came first.
-    pub(super) fn on_came(&mut self, after: Duration) {
-        let after = after.min(PATIENCE_MAX);
-        let error = after.abs_diff(self.mean);
-        self.deviation = (3 * self.deviation + error) / 4;
-        self.mean = (7 * self.mean + after) / 8;
+    pub(super) fn on_came(&mut self, origin: NodeId, after: Duration) {
+        let mut lag = self.lag(origin);
+        lag.take(after.min(PATIENCE_MAX));
+        if self.lags.len() >= ORIGINS_MAX && !self.lags.contains_key(&origin) {
+            self.former = mem::take(&mut self.lags);
+        }
+        self.lags.insert(origin, lag);
     }
 
     /// A message was asked for.
@@ -58,49 +96,90 @@ impl Patience {
     pub(super) fn on_copy(&mut self, id: MessageId, now: Instant) {
         let place = self.asked.iter().position(|(asked, _)| *asked == id);
         if let Some((_, announced_at)) = place.and_then(|place| self.asked.remove(place)) {
-            self.on_came(now.saturating_duration_since(announced_at));
+            self.on_came(id.origin, now.saturating_duration_since(announced_at));
         }
+    }
+
+    fn lag(&self, origin: NodeId) -> Lag {
+        let lag = self.lags.get(&origin).or_else(|| self.former.get(&origin));
+        lag.copied().unwrap_or(Lag::FIRST)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::node_id::NodeId;
 
     const MILLISECOND: Duration = Duration::from_millis(1);
+    const NEAR: NodeId = NodeId(1);
+    const FAR: NodeId = NodeId(2);
 
     #[test]
-    fn it_follows_what_messages_take() {
-        let mut patience = Patience::new();
-        assert_eq!(patience.duration(), PATIENCE_FIRST);
-        (0..50).for_each(|_| patience.on_came(Duration::ZERO));
-        assert_eq!(patience.duration(), PATIENCE_MIN);
-        (0..50).for_each(|_| patience.on_came(300 * MILLISECOND));
-        let wait = patience.duration();
+    fn it_follows_what_messages_of_each_origin_take() {
+        let mut patience = Patience::default();
+        assert_eq!(patience.duration(NEAR, true), PATIENCE_FIRST);
+        for _ in 0..50 {
+            patience.on_came(NEAR, Duration::ZERO);
+            patience.on_came(FAR, 300 * MILLISECOND);
+        }
+        assert_eq!(patience.duration(NEAR, true), PATIENCE_MIN);
+        let wait = patience.duration(FAR, true);
         assert!((300..400).contains(&wait.as_millis()), "{wait:?}");
-        (0..50).for_each(|n| patience.on_came(600 * MILLISECOND * (n % 2)));
-        assert_eq!(patience.duration(), PATIENCE_MAX, "it varies much");
+        (0..50).for_each(|n| patience.on_came(FAR, 600 * MILLISECOND * (n % 2)));
+        assert_eq!(patience.duration(FAR, true), PATIENCE_MAX, "it varies much");
+    }
+
+    #[test]
+    fn one_that_was_late_counts_little() {
+        let mut patience = Patience::default();
+        (0..50).for_each(|_| patience.on_came(NEAR, 20 * MILLISECOND));
+        let before = patience.duration(NEAR, true);
+        patience.on_came(NEAR, 400 * MILLISECOND);
+        let after = patience.duration(NEAR, true);
+        assert!(after < before + 125 * MILLISECOND, "{before:?} {after:?}");
+        // But if it stays so the way has changed.
+        (0..50).for_each(|_| patience.on_came(NEAR, 400 * MILLISECOND));
+        assert!(patience.duration(NEAR, true) >= 400 * MILLISECOND);
+    }
+
+    #[test]
+    fn several_that_are_missing_may_take_longer() {
+        let mut patience = Patience::default();
+        (0..50).for_each(|_| patience.on_came(NEAR, Duration::ZERO));
+        assert_eq!(patience.duration(NEAR, false), PATIENCE_IN_ROW);
+        assert_eq!(patience.duration(FAR, false), PATIENCE_FIRST);
     }
 
     #[test]
     fn what_would_have_come_teaches_to_wait_longer() {
-        let mut patience = Patience::new();
-        (0..50).for_each(|_| patience.on_came(Duration::ZERO));
+        let mut patience = Patience::default();
+        (0..50).for_each(|_| patience.on_came(NEAR, Duration::ZERO));
         let start = Instant::now();
-        let id = MessageId {
-            origin: NodeId(1),
+        let first = MessageId {
+            origin: NEAR,
             sequence: 1,
         };
-        patience.on_asked(id, start);
-        patience.on_copy(id, start + 400 * MILLISECOND);
-        patience.on_copy(id, start + 900 * MILLISECOND);
-        assert!(patience.duration() > 400 * MILLISECOND);
-        assert!(
-            patience.duration() < 500 * MILLISECOND,
-            "a copy counts once"
-        );
-        (0..200u32).for_each(|sequence| patience.on_asked(MessageId { sequence, ..id }, start));
+        for sequence in 1..100 {
+            let id = MessageId { sequence, ..first };
+            patience.on_asked(id, start);
+            patience.on_copy(id, start + 250 * MILLISECOND);
+            patience.on_copy(id, start + 900 * MILLISECOND);
+        }
+        let wait = patience.duration(NEAR, true);
+        assert!((250..400).contains(&wait.as_millis()), "{wait:?}");
+        (0..200).for_each(|sequence| patience.on_asked(MessageId { sequence, ..first }, start));
         assert_eq!(patience.asked.len(), ASKED_MAX);
+    }
+
+    #[test]
+    fn origins_are_bounded_and_those_in_use_are_kept() {
+        let mut patience = Patience::default();
+        for n in 0..10 * ORIGINS_MAX as u128 {
+            patience.on_came(NodeId(1000 + n), Duration::ZERO);
+            patience.on_came(NEAR, Duration::ZERO);
+        }
+        assert!(patience.lags.len() <= ORIGINS_MAX && patience.former.len() <= ORIGINS_MAX);
+        assert_eq!(patience.duration(NEAR, true), PATIENCE_MIN);
+        assert_eq!(patience.duration(NodeId(1000), true), PATIENCE_FIRST);
     }
 }

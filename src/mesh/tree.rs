@@ -2,9 +2,10 @@
 //!
 //! A spanning tree with an elected root, as bridges build one (Perlman 1985, IEEE 802.1D). The root's
 //! beacon goes over all connections at regular times; who brings one first becomes the parent. The old
-//! parent is kept for as long as it is nearer to the root than this node for the same beacon. So along the
-//! parents the hops decrease, and there is no cycle once a beacon has gone through. When the beacons stay
-//! away, somebody claims the root for itself, in the next term. A higher term wins, then the lesser id.
+//! parent is kept for as long as it is nearer to the root than this node for the same beacon, and brings it
+//! hardly later. So along the parents the hops decrease, and there is no cycle once a beacon has gone
+//! through. When the beacons stay away, somebody claims the root for itself, in the next term. A higher term
+//! wins, then the lesser id.
 
 use std::{
     collections::BTreeMap,
@@ -27,8 +28,10 @@ const PATIENCE_HALVES: u32 = 7;
 const PATIENCE_HALVES_NEAR: u32 = 3;
 /// Claims are spread over this time, so that mostly there is one.
 const CLAIM_SPREAD: Duration = Duration::from_secs(2);
-/// How long the old parent may take to bring what another neighbor has brought.
+/// How long the old parent may take to bring what another neighbor has brought, and how much later it may do so
+/// and still stay the parent: without such a margin chance would decide, and each change costs some copies.
 const SETTLE: Duration = Duration::from_secs(1);
+const MARGIN: Duration = Duration::from_millis(20);
 /// How far a term may jump: nobody can use the terms up.
 const TERM_JUMP_MAX: u64 = 1 << 16;
 /// Beacons that are passed on at once, and then one in half a period: what a neighbor makes up costs the mesh no
@@ -52,7 +55,7 @@ pub(super) struct Tree {
     is_leaf: bool,
     root: Option<Root>,
     parent: Option<PeerKey>,
-    /// Who has brought the newest beacon while the parent has not, and how long the parent has for it.
+    /// Who has brought the newest beacon while the parent has not, and when.
     rival: Option<(PeerKey, Instant)>,
     /// The newest beacon of each neighbor.
     beacons: BTreeMap<PeerKey, Beacon>,
@@ -145,7 +148,7 @@ impl Tree {
             }
             Order::Same => {
                 self.beacons.insert(from, beacon);
-                self.on_copy(from, &beacon);
+                self.on_copy(from, &beacon, now);
                 Verdict::Known
             }
         }
@@ -169,7 +172,7 @@ impl Tree {
 
     /// Does what is due. Returns whether our beacon is to be sent to all neighbors.
     pub(super) fn expire(&mut self, now: Instant, rng: &mut impl Rng) -> bool {
-        if let Some((rival, _)) = self.rival.filter(|(_, until)| *until <= now) {
+        if let Some((rival, _)) = self.rival.filter(|(_, at)| *at + SETTLE <= now) {
             self.parent = Some(rival);
             self.rival = None;
         }
@@ -199,7 +202,7 @@ impl Tree {
     }
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        let settle = self.rival.map(|(_, until)| until);
+        let settle = self.rival.map(|(_, at)| at + SETTLE);
         [settle, self.beat_at()].into_iter().flatten().min()
     }
 
@@ -265,7 +268,7 @@ impl Tree {
         self.heard_at = Some(now);
         self.has_lost_root = false;
         match self.parent {
-            Some(parent) if is_same && parent != from => self.rival = Some((from, now + SETTLE)),
+            Some(parent) if is_same && parent != from => self.rival = Some((from, now)),
             _ => {
                 self.parent = Some(from);
                 self.rival = None;
@@ -275,12 +278,12 @@ impl Tree {
     }
 
     /// Another copy of the newest beacon.
-    fn on_copy(&mut self, from: PeerKey, beacon: &Beacon) {
+    fn on_copy(&mut self, from: PeerKey, beacon: &Beacon, now: Instant) {
         let is_nearer = beacon.hop < self.hop();
         match self.rival {
-            Some((rival, _)) if self.parent == Some(from) => {
+            Some((rival, at)) if self.parent == Some(from) => {
                 self.rival = None;
-                if !is_nearer {
+                if !is_nearer || now.saturating_duration_since(at) > MARGIN {
                     self.parent = Some(rival);
                 }
             }

@@ -306,6 +306,11 @@ fn wrong_usage_names_what_was_typed_and_opens_nothing() {
         (&["--slow-peer", "wait"], &["wait", "drop-oldest"]),
         (&["--leaf"], &["--leaf", "--peers"]),
         (
+            &["--advertise", "ws://[::]:8080"],
+            &["--advertise", "`ws://[::]:8080`", "no host"],
+        ),
+        (&["--relay", ""], &["--relay", "``", "on nor off"]),
+        (
             &["--broadcast-scope", "mesh", "--message", "{index}"],
             &["--message", "{index}", "--broadcast-scope"],
         ),

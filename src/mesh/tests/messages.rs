@@ -4,8 +4,8 @@ use super::table::Table;
 use crate::{
     config::{HistoryLimits, MeshConfig},
     mesh::{
-        News, Reach,
-        codec::{self, MessageId},
+        News, Output, Reach,
+        codec::{self, Frame, MessageId},
         control::Role,
         tree,
     },
@@ -453,4 +453,56 @@ fn nobody_tells_a_node_what_it_has_published_itself() {
         (table.heard(0), table.heard(1)),
         (vec![], vec!["true".to_owned()])
     );
+}
+
+#[test]
+fn all_of_a_burst_is_announced() {
+    const BURST: usize = 2500;
+    let mut table = Table::with_nodes(1);
+    let key = table.connect_stranger(0);
+    let hello = r#"{"type":"hello","min":1,"max":1,"id":"0000000000000000000000000000000f","network":"default"}"#;
+    table.frame(0, key, Message::text(hello));
+    table.frame(0, key, Message::text(r#"{"type":"tree","eager":false}"#));
+    table.pass(15 * SECOND);
+    assert!(table.nodes[0].standing().is_root);
+    (0..BURST).for_each(|n| table.publish(0, &n.to_string()));
+    table.now += SECOND;
+    let now = table.now;
+    let node = &mut table.nodes[0];
+    node.expire(now);
+    let mut announced = 0;
+    while let Some(output) = node.poll_output() {
+        let Output::Send { frame, .. } = output else {
+            continue;
+        };
+        if let Message::Binary(frame) = frame
+            && let Ok(Frame::Announcement(ids)) = codec::decode(&frame)
+        {
+            announced += ids.len();
+        }
+    }
+    assert_eq!(announced, BURST);
+}
+
+#[test]
+fn who_has_lost_its_parent_is_heard_at_once() {
+    let mut table = row(4);
+    table.connect(3, 0);
+    table.pass(20 * SECOND);
+    let standing = |node: &usize| table.nodes[*node].standing();
+    let root = (0..4).find(|node| standing(node).is_root).unwrap();
+    let far = (0..4).find(|node| standing(node).hop == 2).unwrap();
+    let is_its_parent = |node: usize| {
+        let parent = standing(&far).parent.unwrap();
+        table.connections(far, node).contains(&parent)
+    };
+    let mut near = (0..4).filter(|node| standing(node).hop == 1);
+    let orphan = near.find(|node| !is_its_parent(*node)).unwrap();
+    table.part(orphan, root);
+    table.settle();
+    table.publish(orphan, "still here");
+    table.settle();
+    for node in (0..4).filter(|node| *node != orphan) {
+        assert_eq!(table.heard(node), ["still here"], "{node}");
+    }
 }
