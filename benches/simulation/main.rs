@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use wsmesh::config::Time;
-use wsmesh::simulation::{Finding, Gate, Report, Scenario, run};
+use wsmesh::simulation::{Finding, Gate, Phase, ProtocolKind, Report, Scenario, run};
 
 use table::Table;
 
@@ -184,11 +184,11 @@ fn judgement(outcomes: &[Outcome], nodes: usize) -> Table {
     ))
 }
 
-/// The three protocols side by side.
+/// The protocols side by side: of each figure the median of all seeds.
 fn comparison(outcomes: &[Outcome]) -> Table {
     let mut table = Table::new(&[
         "protocol",
-        "seed",
+        "delivered",
         "last p50",
         "last p99",
         "median",
@@ -197,21 +197,28 @@ fn comparison(outcomes: &[Outcome]) -> Table {
         "control B/s",
     ]);
     let compared = outcomes.iter().filter(|it| it.gate == Gate::Compared);
-    for (outcome, report) in
-        compared.flat_map(|it| it.reports.iter().map(move |report| (it, report)))
-    {
-        let Some(steady) = report.phase("steady") else {
+    let reports: Vec<&Report> = compared.flat_map(|it| &it.reports).collect();
+    for protocol in ProtocolKind::ALL {
+        let of_protocol = reports.iter().filter(|it| it.scenario.protocol == protocol);
+        let steady = of_protocol.filter_map(|report| report.phase("steady"));
+        let steady: Vec<&Phase> = steady.collect();
+        if steady.is_empty() {
             continue;
+        }
+        let median = |figure: fn(&Phase) -> f64| {
+            let mut figures: Vec<f64> = steady.iter().map(|phase| figure(phase)).collect();
+            figures.sort_by(f64::total_cmp);
+            figures[figures.len() / 2]
         };
         table.row(vec![
-            report.scenario.protocol.to_string(),
-            outcome.seed.to_string(),
-            format!("{:.0} ms", steady.last.p50_ms),
-            format!("{:.0} ms", steady.last.p99_ms),
-            format!("{:.0} ms", steady.latency.p50_ms),
-            format!("{:.4}", steady.redundancy),
-            format!("{:.0}", steady.bytes_per_delivery),
-            format!("{:.0}", steady.bytes_per_node_second.control),
+            protocol.to_string(),
+            format!("{:.4} %", median(|phase| phase.delivered) * 100.0),
+            format!("{:.0} ms", median(|phase| phase.last.p50_ms)),
+            format!("{:.0} ms", median(|phase| phase.last.p99_ms)),
+            format!("{:.0} ms", median(|phase| phase.latency.p50_ms)),
+            format!("{:.4}", median(|phase| phase.redundancy)),
+            format!("{:.0}", median(|phase| phase.bytes_per_delivery)),
+            format!("{:.0}", median(|phase| phase.bytes_per_node_second.control)),
         ]);
     }
     table.title("The same overlay and load under each protocol".to_owned())

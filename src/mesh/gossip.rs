@@ -234,8 +234,7 @@ impl Mesh {
         let own = self.origin;
         let others = ids.into_iter().filter(|id| id.origin != own);
         for id in others.filter(|id| id.sequence > 0 && !self.seen.contains(*id)) {
-            let is_alone = self.missing.is_empty();
-            let patience = self.patience.duration(id.origin, is_alone);
+            let patience = self.patience.duration(id.origin, self.missing.len());
             let patience = patience.min(patience_max);
             if !self.missing.on_announced(id, from, patience, now) {
                 self.standing.ignored += 1;

@@ -74,8 +74,8 @@ impl Missing {
         true
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.awaited.is_empty()
+    pub(super) fn len(&self) -> usize {
+        self.awaited.len()
     }
 
     /// It has come, or is not wanted any more. Returns when it was announced, and whether it was asked for.

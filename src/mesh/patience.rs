@@ -15,8 +15,9 @@ const PATIENCE_MIN: Duration = Duration::from_millis(80);
 const PATIENCE_MAX: Duration = Duration::from_millis(500);
 /// With an origin of which nothing is known yet.
 const PATIENCE_FIRST: Duration = Duration::from_millis(400);
-/// While others are missing too, at least: they wait behind one that was lost and will come together. Where many
-/// follow closely, TCP repairs a loss within two round trips (RFC 8985 §7.2), alone only after a time-out.
+/// While so many others are missing, at least so long: they wait behind one that was lost and will come together.
+/// Where many follow closely, TCP repairs a loss within two round trips (RFC 8985 §7.2), else only after a time-out.
+const ROW: usize = 2;
 const PATIENCE_IN_ROW: Duration = Duration::from_millis(250);
 /// How much a message counts in the averages: the first ones more, so that they are learnt from soon.
 const WEIGHT_FIRST: u32 = 4;
@@ -64,10 +65,10 @@ pub(super) struct Patience {
 }
 
 impl Patience {
-    /// How long to wait for a message of this origin, alone or while others are missing.
-    pub(super) fn duration(&self, origin: NodeId, is_alone: bool) -> Duration {
+    /// How long to wait for a message of this origin, while so many others are missing.
+    pub(super) fn duration(&self, origin: NodeId, missing: usize) -> Duration {
         let patience = self.lag(origin).patience();
-        if is_alone {
+        if missing < ROW {
             patience
         } else {
             patience.max(PATIENCE_IN_ROW)
@@ -117,37 +118,37 @@ mod tests {
     #[test]
     fn it_follows_what_messages_of_each_origin_take() {
         let mut patience = Patience::default();
-        assert_eq!(patience.duration(NEAR, true), PATIENCE_FIRST);
+        assert_eq!(patience.duration(NEAR, 0), PATIENCE_FIRST);
         for _ in 0..50 {
             patience.on_came(NEAR, Duration::ZERO);
             patience.on_came(FAR, 300 * MILLISECOND);
         }
-        assert_eq!(patience.duration(NEAR, true), PATIENCE_MIN);
-        let wait = patience.duration(FAR, true);
+        assert_eq!(patience.duration(NEAR, 0), PATIENCE_MIN);
+        let wait = patience.duration(FAR, 0);
         assert!((300..400).contains(&wait.as_millis()), "{wait:?}");
         (0..50).for_each(|n| patience.on_came(FAR, 600 * MILLISECOND * (n % 2)));
-        assert_eq!(patience.duration(FAR, true), PATIENCE_MAX, "it varies much");
+        assert_eq!(patience.duration(FAR, 0), PATIENCE_MAX, "it varies much");
     }
 
     #[test]
     fn one_that_was_late_counts_little() {
         let mut patience = Patience::default();
         (0..50).for_each(|_| patience.on_came(NEAR, 20 * MILLISECOND));
-        let before = patience.duration(NEAR, true);
+        let before = patience.duration(NEAR, 0);
         patience.on_came(NEAR, 400 * MILLISECOND);
-        let after = patience.duration(NEAR, true);
+        let after = patience.duration(NEAR, 0);
         assert!(after < before + 125 * MILLISECOND, "{before:?} {after:?}");
         // But if it stays so the way has changed.
         (0..50).for_each(|_| patience.on_came(NEAR, 400 * MILLISECOND));
-        assert!(patience.duration(NEAR, true) >= 400 * MILLISECOND);
+        assert!(patience.duration(NEAR, 0) >= 400 * MILLISECOND);
     }
 
     #[test]
     fn several_that_are_missing_may_take_longer() {
         let mut patience = Patience::default();
         (0..50).for_each(|_| patience.on_came(NEAR, Duration::ZERO));
-        assert_eq!(patience.duration(NEAR, false), PATIENCE_IN_ROW);
-        assert_eq!(patience.duration(FAR, false), PATIENCE_FIRST);
+        assert_eq!(patience.duration(NEAR, ROW), PATIENCE_IN_ROW);
+        assert_eq!(patience.duration(FAR, ROW), PATIENCE_FIRST);
     }
 
     #[test]
@@ -165,7 +166,7 @@ mod tests {
             patience.on_copy(id, start + 250 * MILLISECOND);
             patience.on_copy(id, start + 900 * MILLISECOND);
         }
-        let wait = patience.duration(NEAR, true);
+        let wait = patience.duration(NEAR, 0);
         assert!((250..400).contains(&wait.as_millis()), "{wait:?}");
         (0..200).for_each(|sequence| patience.on_asked(MessageId { sequence, ..first }, start));
         assert_eq!(patience.asked.len(), ASKED_MAX);
@@ -179,7 +180,7 @@ mod tests {
             patience.on_came(NEAR, Duration::ZERO);
         }
         assert!(patience.lags.len() <= ORIGINS_MAX && patience.former.len() <= ORIGINS_MAX);
-        assert_eq!(patience.duration(NEAR, true), PATIENCE_MIN);
-        assert_eq!(patience.duration(NodeId(1000), true), PATIENCE_FIRST);
+        assert_eq!(patience.duration(NEAR, 0), PATIENCE_MIN);
+        assert_eq!(patience.duration(NodeId(1000), 0), PATIENCE_FIRST);
     }
 }
