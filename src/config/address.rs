@@ -4,7 +4,7 @@
 
 use std::fmt::{self, Display};
 use std::hash::{Hash, Hasher};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::Ipv6Addr;
 use std::str::FromStr;
 
 use super::{channel::is_in_target, limits::CHANNEL_BYTES_MAX};
@@ -119,12 +119,6 @@ impl PeerUrl {
     /// zone (`fe80::1%eth0`) if it has one.
     pub fn host(&self) -> &str {
         &self.host
-    }
-
-    /// Whether the host is an address that stands for no host in particular: `0.0.0.0` or `[::]`.
-    pub(super) fn is_unspecified(&self) -> bool {
-        let address: Option<IpAddr> = self.host.parse().ok();
-        address.is_some_and(|address| address.is_unspecified())
     }
 
     /// The port, 80 if the URL names none. Never 0.

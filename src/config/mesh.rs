@@ -1,6 +1,7 @@
 //! What a node is told about the mesh.
 
 use std::fmt::{self, Display};
+use std::net::IpAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -44,7 +45,7 @@ impl MeshConfig {
                 count: self.advertise.len(),
             });
         }
-        if let Some(url) = self.advertise.iter().find(|url| url.is_unspecified()) {
+        if let Some(url) = self.advertise.iter().find(|url| is_nowhere(url)) {
             return Err(ConfigError::AdvertisedNowhere { url: url.clone() });
         }
         check_count("--degree", self.degree, DEGREE_CEILING)?;
@@ -62,6 +63,12 @@ impl MeshConfig {
             HISTORY_BYTES_CEILING,
         )
     }
+}
+
+/// Whether the host is an address that stands for no host in particular.
+fn is_nowhere(url: &PeerUrl) -> bool {
+    let address = url.host().parse();
+    address.is_ok_and(|address: IpAddr| address.is_unspecified())
 }
 
 impl Default for MeshConfig {
