@@ -308,3 +308,32 @@ enum Order {
     Same,
     Worse,
 }
+
+#[cfg(test)]
+mod tests {
+    use rand::{SeedableRng, rngs::Xoshiro256PlusPlus};
+
+    use super::*;
+
+    #[test]
+    fn the_old_parent_stays_unless_it_is_clearly_later() {
+        let (old, other) = (PeerKey(1), PeerKey(2));
+        let mut now = Instant::now();
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(1);
+        let mut tree = Tree::new(NodeId(9), false, now, &mut rng);
+        let beacon = |sequence| Beacon {
+            term: 1,
+            root: NodeId(1),
+            sequence,
+            hop: 1,
+        };
+        tree.on_beacon(old, beacon(1), now);
+        for (sequence, lag, parent) in [(2, MARGIN, old), (3, 2 * MARGIN, other)] {
+            now += PERIOD;
+            tree.on_beacon(other, beacon(sequence), now);
+            assert_eq!(tree.parent(), Some(old), "it may still bring it");
+            tree.on_beacon(old, beacon(sequence), now + lag);
+            assert_eq!(tree.parent(), Some(parent), "after {lag:?}");
+        }
+    }
+}
