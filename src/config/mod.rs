@@ -5,10 +5,12 @@
 //! name flags because those are the names that a person knows.
 
 mod address;
+mod bind_address;
 mod channel;
 mod error;
 pub mod limits;
 mod mesh;
+mod peer_url;
 mod template;
 mod units;
 
@@ -16,7 +18,8 @@ use std::fmt::{self, Display};
 use std::str::FromStr;
 use std::time::Duration;
 
-pub use address::{AddressError, BindAddress, PeerUrl};
+pub use address::AddressError;
+pub use bind_address::BindAddress;
 pub use channel::ChannelError;
 pub(crate) use channel::check_channel;
 pub use error::ConfigError;
@@ -24,6 +27,7 @@ pub use limits::Limits;
 pub use mesh::{
     BroadcastScope, BroadcastScopeError, HistoryLimits, MeshConfig, NetworkName, NetworkNameError,
 };
+pub use peer_url::PeerUrl;
 pub use template::{Template, TemplateError, Values};
 pub use units::{
     Count, CountError, Every, EveryError, Size, SizeError, Time, TimeError, UpTo, UpToError,

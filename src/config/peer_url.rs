@@ -1,0 +1,305 @@
+//! Addresses of peers, as people type them and as nodes tell them to each other.
+//!
+//! Parsing is syntax only; names are resolved by those who open the sockets.
+
+use std::fmt::{self, Display};
+use std::hash::{Hash, Hasher};
+use std::str::FromStr;
+
+use super::{
+    address::{
+        AddressError, Bracketed, Problem, check_characters, checked_host, parse_port,
+        split_authority,
+    },
+    channel::is_in_target,
+    limits::CHANNEL_BYTES_MAX,
+};
+
+/// The port of `ws://` URLs that name none.
+const WS_PORT: u16 = 80;
+
+/// A peer to dial: `ws://host[:port][/path][?query]`.
+///
+/// Two URLs are equal when they lead to the same place: scheme and host regardless of case, the
+/// port and the path written out or not.
+///
+/// ```
+/// use wsmesh::config::PeerUrl;
+///
+/// let url: PeerUrl = "ws://[::1]/sensors?rate=5".parse()?;
+/// assert_eq!((url.host(), url.port()), ("::1", 80));
+/// assert_eq!(url.target(), "/sensors?rate=5");
+/// assert_eq!(url.path(), "/sensors");
+/// # Ok::<(), wsmesh::config::AddressError>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct PeerUrl {
+    /// As typed, the scheme in lower case.
+    text: String,
+    /// Without brackets, in lower case.
+    host: String,
+    port: u16,
+    /// Path and query; starts with `/`.
+    target: String,
+}
+
+impl PeerUrl {
+    /// Name or address of the host in lower case; an IPv6 address without brackets, with its
+    /// zone (`fe80::1%eth0`) if it has one.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The port, 80 if the URL names none. Never 0.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// What belongs into the `Host` header: the host, an IPv6 address in brackets and without
+    /// its zone, and the port unless it is 80.
+    pub fn host_header(&self) -> String {
+        let host = self.host.split('%').next().unwrap_or_default();
+        match self.port {
+            WS_PORT => Bracketed(host).to_string(),
+            port => format!("{}:{port}", Bracketed(host)),
+        }
+    }
+
+    /// Path and query, at least `/`: the target of the request line. A valid
+    /// [`http::Uri`](tungstenite::http::Uri).
+    pub fn target(&self) -> &str {
+        &self.target
+    }
+
+    /// The path without the query, at least `/`.
+    pub fn path(&self) -> &str {
+        match self.target.split_once('?') {
+            Some((path, _)) => path,
+            None => &self.target,
+        }
+    }
+}
+
+impl PartialEq for PeerUrl {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.host, self.port, &self.target) == (&other.host, other.port, &other.target)
+    }
+}
+
+impl Eq for PeerUrl {}
+
+impl Hash for PeerUrl {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (&self.host, self.port, &self.target).hash(state);
+    }
+}
+
+impl FromStr for PeerUrl {
+    type Err = AddressError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        parse_peer(text)
+            .map_err(|problem| AddressError::new(text, problem, "ws://host[:port][/path][?query]"))
+    }
+}
+
+impl Display for PeerUrl {
+    /// The URL as it was typed.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+fn parse_peer(text: &str) -> Result<PeerUrl, Problem> {
+    check_characters(text)?;
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return Err(Problem::SchemeMissing(format!("ws://{text}")));
+    };
+    match scheme.to_ascii_lowercase().as_str() {
+        "ws" => {}
+        "wss" => return Err(Problem::Tls),
+        "http" => return Err(Problem::Http(format!("ws://{rest}"))),
+        "https" => return Err(Problem::Https),
+        _ => return Err(Problem::Scheme(scheme.to_owned())),
+    }
+    if rest.contains('#') {
+        return Err(Problem::Fragment);
+    }
+    let (authority, target) = match rest.find(['/', '?']) {
+        Some(at) => rest.split_at(at),
+        None => (rest, ""),
+    };
+    if authority.contains('@') {
+        return Err(Problem::UserInfo);
+    }
+    let (host, port) = split_authority(authority)?;
+    if host.is_empty() {
+        return Err(Problem::HostMissing);
+    }
+    let port = match port {
+        Some(port) => match parse_port(port)? {
+            0 => return Err(Problem::PortZero),
+            port => port,
+        },
+        None => WS_PORT,
+    };
+    Ok(PeerUrl {
+        text: format!("ws://{rest}"),
+        host: checked_host(&host.to_ascii_lowercase())?,
+        port,
+        target: checked_target(target)?,
+    })
+}
+
+/// Path and query as they go into the request line.
+fn checked_target(target: &str) -> Result<String, Problem> {
+    if let Some(c) = target.chars().find(|c| !is_in_target(*c)) {
+        return Err(Problem::Target(c));
+    }
+    let target = match target.starts_with('/') {
+        true => target.to_owned(),
+        false => format!("/{target}"),
+    };
+    match target.find('?').unwrap_or(target.len()) {
+        ..=CHANNEL_BYTES_MAX => Ok(target),
+        path_bytes => Err(Problem::PathLong(path_bytes)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::printable::Printable;
+    use proptest::prelude::*;
+    use tungstenite::http::HeaderValue;
+    use tungstenite::http::uri::PathAndQuery;
+
+    fn peer(text: &str) -> Result<PeerUrl, String> {
+        text.parse()
+            .map_err(|error: AddressError| error.to_string())
+    }
+
+    #[test]
+    fn peers_to_dial() {
+        for (text, host, port, header, target, path) in [
+            ("ws://a", "a", 80, "a", "/", "/"),
+            ("ws://a/", "a", 80, "a", "/", "/"),
+            ("ws://a:80", "a", 80, "a", "/", "/"),
+            ("ws://a:8080", "a", 8080, "a:8080", "/", "/"),
+            ("WS://LocalHost:1", "localhost", 1, "localhost:1", "/", "/"),
+            ("ws://a?x=1", "a", 80, "a", "/?x=1", "/"),
+            (
+                "ws://a/b/c?x=/?&y=%20",
+                "a",
+                80,
+                "a",
+                "/b/c?x=/?&y=%20",
+                "/b/c",
+            ),
+            ("ws://a//b", "a", 80, "a", "//b", "//b"),
+            ("ws://127.0.0.1:9", "127.0.0.1", 9, "127.0.0.1:9", "/", "/"),
+            ("ws://[::1]", "::1", 80, "[::1]", "/", "/"),
+            ("ws://[::1]:9/x", "::1", 9, "[::1]:9", "/x", "/x"),
+            (
+                "ws://[fe80::1%eth0]:9",
+                "fe80::1%eth0",
+                9,
+                "[fe80::1]:9",
+                "/",
+                "/",
+            ),
+            ("ws://a/user@b", "a", 80, "a", "/user@b", "/user@b"),
+        ] {
+            let url = peer(text).unwrap();
+            assert_eq!((url.host(), url.port()), (host, port));
+            assert_eq!(url.host_header(), header);
+            assert_eq!((url.target(), url.path()), (target, path));
+            assert_eq!(url.to_string(), text.replace("WS:", "ws:"));
+        }
+    }
+
+    #[test]
+    fn the_same_place_is_equal() {
+        let same = ["ws://a", "WS://A:80", "ws://a/", "ws://a:080/"].map(|url| peer(url).unwrap());
+        assert!(same.iter().all(|url| *url == same[0]));
+        for other in ["ws://b", "ws://a:81", "ws://a/A", "ws://a/?"] {
+            assert_ne!(peer(other).unwrap(), same[0]);
+        }
+    }
+
+    #[test]
+    fn what_nobody_can_dial_is_told_why() {
+        for (text, part) in [
+            ("", "is empty"),
+            (
+                "localhost:8080",
+                "has no scheme: write ws://localhost:8080;",
+            ),
+            ("localhost", "has no scheme: write ws://localhost;"),
+            ("wss://a", "wss:// (TLS) is not supported yet"),
+            ("WSS://a", "wss:// (TLS) is not supported yet"),
+            ("http://a:1/x", "is a web address: write ws://a:1/x;"),
+            ("https://a", "wss:// (TLS) is not supported yet"),
+            ("ftp://a", "has the scheme `ftp`"),
+            ("://a", "has the scheme ``"),
+            ("ws://", "names no host"),
+            ("ws://:80", "names no host"),
+            ("ws:///x", "names no host"),
+            ("ws://a:0", "has port 0"),
+            ("ws://a:65536", "port `65536`"),
+            ("ws://a:", "names no port"),
+            ("ws://::1", "without brackets"),
+            ("ws://[a]", "is not an IPv6 address"),
+            ("ws://u:p@a", "user or password"),
+            ("ws://@a", "user or password"),
+            ("ws://a/#x", "fragment"),
+            ("ws://a#x", "fragment"),
+            ("ws://a/b c", "white space"),
+            ("ws://a\r\nX: y", "white space"),
+            ("ws://a/\u{1b}", "white space or control"),
+            ("ws://a/ü", "character `ü` in its path"),
+            ("ws://a/{x}", "character `{`"),
+            ("ws://a\\b", "host `a\\b`"),
+            ("ws://ü.example", "xn-- form"),
+        ] {
+            let error = peer(text).unwrap_err();
+            assert!(
+                error.starts_with(&format!("`{}` ", Printable(text))),
+                "{error}"
+            );
+            assert!(error.contains(part), "{text}: {error}");
+            assert!(
+                error.ends_with("; expected ws://host[:port][/path][?query]"),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_path_is_no_longer_than_a_channel() {
+        let url = |bytes| format!("ws://a/{}?{}", "x".repeat(bytes - 1), "y".repeat(300));
+        assert!(peer(&url(CHANNEL_BYTES_MAX)).is_ok());
+        let error = peer(&url(CHANNEL_BYTES_MAX + 1)).unwrap_err();
+        assert!(error.contains("has a path of 256 bytes"), "{error}");
+    }
+
+    proptest! {
+        #[test]
+        fn parsing_never_panics(text in any::<String>()) {
+            let _ = (peer(&text), peer(&format!("ws://{text}")));
+        }
+
+        #[test]
+        fn a_url_that_parses_can_be_shown_and_sent(
+            text in "ws://(\\[[0-9a-f:.%]{0,12}\\]|[A-Za-z0-9.:@_-]{0,8})(:[0-9]{0,5})?([/?]\\PC{0,8}|[/?][ -~]{0,16})?"
+        ) {
+            if let Ok(url) = peer(&text) {
+                prop_assert_eq!(peer(&url.to_string()), Ok(url.clone()));
+                let target = PathAndQuery::try_from(url.target());
+                prop_assert_eq!(target.unwrap(), url.target());
+                prop_assert!(HeaderValue::from_str(&url.host_header()).is_ok());
+                prop_assert!(url.path().starts_with('/') && url.target().starts_with(url.path()));
+            }
+        }
+    }
+}
