@@ -3,24 +3,25 @@
 //! Syntax only: turns text into a [`Config`] and touches nothing. What a value means and what it
 //! may be is the business of [`wsmesh::config`].
 
+mod addresses;
 mod limits;
+mod logging;
 mod mesh;
+mod messages;
 mod simulate;
 mod typed;
 
 use std::fmt::Display;
 
 use clap::error::ErrorKind;
-use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser};
+use clap::{ArgAction, CommandFactory, FromArgMatches, Parser};
 use log::LevelFilter;
 use wsmesh::Config;
-use wsmesh::config::{BindAddress, BroadcastScope, Every, PeerUrl, SlowPeer, Template};
+use wsmesh::config::{PeerUrl, Template};
 
 use self::{
-    limits::LimitOptions,
-    mesh::MeshOptions,
-    simulate::SimulateOptions,
-    typed::{switch, times, typed},
+    addresses::AddressOptions, limits::LimitOptions, logging::LoggingOptions, mesh::MeshOptions,
+    messages::MessageOptions, simulate::SimulateOptions,
 };
 
 /// A node of a brokerless WebSocket mesh
@@ -34,15 +35,15 @@ pub(crate) struct Cli {
     #[command(subcommand)]
     subcommand: Option<Subcommand>,
     #[command(flatten, next_help_heading = "Addresses")]
-    addresses: Addresses,
+    addresses: AddressOptions,
     #[command(flatten, next_help_heading = "Messages")]
-    messages: Messages,
+    messages: MessageOptions,
     #[command(flatten, next_help_heading = "Mesh")]
     mesh: MeshOptions,
     #[command(flatten, next_help_heading = "Limits")]
     limits: LimitOptions,
     #[command(flatten, next_help_heading = "Logging")]
-    logging: Logging,
+    logging: LoggingOptions,
 }
 
 /// What the program can do beside being a node.
@@ -75,115 +76,6 @@ Examples:
   wsmesh --bind localhost:8085 --peers ws://localhost:8080
   wsmesh --peers ws://localhost:8080,ws://localhost:8085 --interval off";
 
-#[derive(Debug, Args)]
-struct Addresses {
-    /// Listen on this address (host:port, ip:port, [ipv6]:port)
-    ///
-    /// A name with several addresses,
-    /// as localhost often is, listens on all of them. Port 0 lets the system choose; the log
-    /// says which port it is. May be repeated or given as a list with commas. Without it the
-    /// node only dials, and --peers is required.
-    #[arg(
-        short,
-        long,
-        env = "WSMESH_BIND",
-        value_name = "ADDR",
-        value_delimiter = ','
-    )]
-    #[arg(value_parser = typed::<BindAddress>())]
-    bind: Vec<BindAddress>,
-
-    /// Dial these peers (ws://host[:port][/path][?query])
-    ///
-    /// A list with
-    /// commas, and may be repeated; an empty item is an error, the same URL twice is dialed
-    /// once, and a comma inside a URL is written %2C. A peer that cannot be reached, or is lost,
-    /// is dialed again for ever, less and less often. A URL that leads to this node itself is
-    /// left alone.
-    #[arg(
-        short,
-        long,
-        env = "WSMESH_PEERS",
-        value_name = "URL",
-        value_delimiter = ','
-    )]
-    #[arg(value_parser = typed::<PeerUrl>())]
-    peers: Vec<PeerUrl>,
-}
-
-#[derive(Debug, Args)]
-struct Messages {
-    /// Time between two broadcasts, or off
-    ///
-    /// A broadcast goes to whom --broadcast-scope says. The interval is kept to the clock: traffic neither delays
-    /// nor bunches broadcasts. With off there are none.
-    #[arg(long, env = "WSMESH_INTERVAL", value_name = "TIME")]
-    #[arg(value_parser = typed::<Every>(), default_value_t = Every(Config::default().interval))]
-    interval: Every,
-
-    /// What to broadcast
-    ///
-    /// {index} becomes the number of the receiving peer, {bind} the
-    /// address this node listens on, {seq} the number of the broadcast and {time} its time in
-    /// UTC; {{ and }} are the braces themselves. With {index} the text is made for each peer by
-    /// itself; without it once for all, which is cheaper with many peers. [default: Message to client
-    /// {index} from {bind}, and with --broadcast-scope mesh: Message from {bind}]
-    #[arg(long, env = "WSMESH_MESSAGE", value_name = "TEXT")]
-    #[arg(value_parser = typed::<Template>())]
-    message: Option<Template>,
-
-    /// Who hears the broadcast: peers or mesh
-    ///
-    /// peers: all that are connected to this node, and nobody beyond them. mesh: everyone, once; it
-    /// is published in the channel /, the same for all, so that --message must not have {index}.
-    #[arg(long, env = "WSMESH_BROADCAST_SCOPE", value_name = "WHO")]
-    #[arg(value_parser = typed::<BroadcastScope>(), default_value_t = BroadcastScope::default())]
-    broadcast_scope: BroadcastScope,
-
-    /// Whether to pass on what peers send: on or off
-    ///
-    /// What a peer sends (a browser, websocat, a program) goes to all that are connected with the
-    /// same path, here and at every other node of the mesh. With off it goes to the output of this
-    /// node alone. What others publish is passed on either way.
-    #[arg(long, env = "WSMESH_RELAY", value_name = "ON|OFF", action = ArgAction::Set)]
-    #[arg(value_parser = switch(), default_value = "on")]
-    relay: bool,
-
-    /// Also send each message back to the peer that sent it
-    ///
-    /// Unchanged, in order, text as text and binary as binary; not to other nodes of the mesh. For
-    /// debugging and for conformance suites. A dialed server that echoes as well gets it back for
-    /// ever.
-    #[arg(long, env = "WSMESH_ECHO", value_parser = switch())]
-    echo: bool,
-
-    /// disconnect, drop-oldest or drop-newest
-    ///
-    /// What happens to a peer that reads so slowly that its --outbox is full: disconnect closes
-    /// it with code 1013, so that it knows; drop-oldest makes room by dropping what has waited
-    /// longest; drop-newest drops what does not fit. What is dropped is counted and logged once.
-    #[arg(long, env = "WSMESH_SLOW_PEER", value_name = "POLICY")]
-    #[arg(value_parser = typed::<SlowPeer>(), default_value_t = SlowPeer::default())]
-    slow_peer: SlowPeer,
-}
-
-#[derive(Debug, Args)]
-struct Logging {
-    /// Log more: -v debug, -vv trace
-    ///
-    /// In the environment a number. Libraries log warnings and errors only. RUST_LOG, if set,
-    /// goes before -v and -q and reaches the libraries too: RUST_LOG=wsmesh=debug,mio=trace.
-    #[arg(short, long, env = "WSMESH_VERBOSE", action = ArgAction::Count, value_parser = times())]
-    verbose: u8,
-
-    /// Log less: -q warnings, -qq errors, -qqq nothing
-    ///
-    /// In the environment a number. Why the program ended with status 1 is always said,
-    /// but for a second Ctrl-C.
-    #[arg(short, long, env = "WSMESH_QUIET", action = ArgAction::Count, value_parser = times())]
-    quiet: u8,
-}
-
 impl Cli {
     /// Reads the arguments and the environment of the process. Ends the process with the help
     /// (status 0) or with what is wrong (status 2).
@@ -199,15 +91,7 @@ impl Cli {
 
     /// What to log where RUST_LOG does not say.
     pub(crate) fn log_level(&self) -> LevelFilter {
-        let level = i16::from(self.logging.verbose) - i16::from(self.logging.quiet);
-        match level {
-            ..=-3 => LevelFilter::Off,
-            -2 => LevelFilter::Error,
-            -1 => LevelFilter::Warn,
-            0 => LevelFilter::Info,
-            1 => LevelFilter::Debug,
-            2.. => LevelFilter::Trace,
-        }
+        self.logging.level()
     }
 
     /// What the node is told.
@@ -278,7 +162,7 @@ fn command() -> clap::Command {
 mod tests {
     use super::*;
     use std::time::Duration;
-    use wsmesh::config::{HistoryLimits, Limits, MeshConfig};
+    use wsmesh::config::{BroadcastScope, HistoryLimits, Limits, MeshConfig, SlowPeer};
 
     fn cli(line: &str) -> Result<Cli, clap::Error> {
         let words = std::iter::once("wsmesh").chain(line.split_whitespace());

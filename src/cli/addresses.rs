@@ -1,0 +1,42 @@
+//! Options that say where the node listens and whom it dials.
+
+use clap::Args;
+use wsmesh::config::{BindAddress, PeerUrl};
+
+use super::typed::typed;
+
+#[derive(Debug, Args)]
+pub(super) struct AddressOptions {
+    /// Listen on this address (host:port, ip:port, [ipv6]:port)
+    ///
+    /// A name with several addresses,
+    /// as localhost often is, listens on all of them. Port 0 lets the system choose; the log
+    /// says which port it is. May be repeated or given as a list with commas. Without it the
+    /// node only dials, and --peers is required.
+    #[arg(
+        short,
+        long,
+        env = "WSMESH_BIND",
+        value_name = "ADDR",
+        value_delimiter = ','
+    )]
+    #[arg(value_parser = typed::<BindAddress>())]
+    pub(super) bind: Vec<BindAddress>,
+
+    /// Dial these peers (ws://host[:port][/path][?query])
+    ///
+    /// A list with
+    /// commas, and may be repeated; an empty item is an error, the same URL twice is dialed
+    /// once, and a comma inside a URL is written %2C. A peer that cannot be reached, or is lost,
+    /// is dialed again for ever, less and less often. A URL that leads to this node itself is
+    /// left alone.
+    #[arg(
+        short,
+        long,
+        env = "WSMESH_PEERS",
+        value_name = "URL",
+        value_delimiter = ','
+    )]
+    #[arg(value_parser = typed::<PeerUrl>())]
+    pub(super) peers: Vec<PeerUrl>,
+}
