@@ -13,7 +13,7 @@
 //! | `overlay`, `upkeep` | whom else this node knows; whom it connects to, and when |
 //! | `tree` | the root, and by which neighbor messages come soonest |
 //! | `gossip` | messages: taken in once, passed on, announced, asked for |
-//! | `seen`, `missing`, `patience`, `history` | what is there, what is not and when to ask for it, what is kept for others |
+//! | `seen`, `window`, `missing`, `patience`, `history` | what is there, of all origins and of one; what is not and when to ask for it; what is kept for others |
 //! | `scope` | to whom an address may be told |
 
 mod codec;
@@ -33,6 +33,7 @@ mod seen;
 mod tests;
 mod tree;
 mod upkeep;
+mod window;
 
 use std::{
     collections::{BTreeMap, VecDeque},

@@ -1,6 +1,5 @@
 //! Which messages this node has, so that each is taken in once, and which are missing. Pure.
 //!
-//! For each origin a window: all up to the floor is there or given up, a bitmap tells of what lies above.
 //! What stays missing for longer than histories hold is a gap, and is reported.
 //!
 //! Origins are kept in two generations: one that is heard of moves into the young one; when that is full
@@ -12,157 +11,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{codec::MessageId, control::HAVE_MAX};
+use super::{codec::MessageId, control::HAVE_MAX, window::Window};
 use crate::node_id::NodeId;
 
 /// Origins in one generation. Both together take less than 20 MB if every window is in use.
 const ORIGINS_MAX: usize = 32 * 1024;
 /// Age of a generation, at least: as long as a history holds a message, it must be known that it was there.
 const GENERATION_AGE: Duration = Duration::from_secs(60 * 60);
-/// Messages of one origin that may be out of order; a multiple of 64.
-const WINDOW: u32 = 1024;
-/// How far before the first message of an origin that is heard its earlier ones are still taken.
-const LOOK_BACK: u32 = 256;
-
-#[derive(Debug)]
-struct Window {
-    /// Everything up to here is there or given up.
-    floor: u32,
-    /// The highest known to exist, at most `floor + WINDOW`.
-    highest: u32,
-    /// From `floor + 1` on: whether it is there. Empty while nothing is out of order.
-    bits: Vec<u64>,
-    /// What is missing below is no gap: it was published before this node knew the origin.
-    counted_from: u32,
-    /// What comes below is for others only: it was published before this node began.
-    heard_from: u32,
-    /// Since when something up to there has been missing.
-    hole: Option<(Instant, u32)>,
-    heard_at: Instant,
-}
-
-impl Window {
-    /// `first` is the first message that must not be missed.
-    fn new(first: u32, heard_from: u32, now: Instant) -> Self {
-        let floor = first.saturating_sub(1).saturating_sub(LOOK_BACK);
-        Self {
-            floor,
-            highest: floor,
-            bits: Vec::new(),
-            counted_from: first,
-            heard_from,
-            hole: None,
-            heard_at: now,
-        }
-    }
-
-    fn contains(&self, sequence: u32) -> bool {
-        sequence <= self.floor || self.is_set(sequence - self.floor - 1)
-    }
-
-    fn is_set(&self, offset: u32) -> bool {
-        let word = self.bits.get((offset / 64) as usize);
-        word.is_some_and(|word| word & (1 << (offset % 64)) != 0)
-    }
-
-    /// The highest that is there.
-    fn highest_there(&self) -> u32 {
-        let Some(last) = self.bits.last() else {
-            return self.floor;
-        };
-        // The last word may reach beyond the last sequence there is.
-        self.floor + (self.bits.len() as u32 * 64 - last.leading_zeros())
-    }
-
-    /// Returns how many had to be given up for it.
-    fn insert(&mut self, sequence: u32, now: Instant) -> u32 {
-        debug_assert!(!self.contains(sequence));
-        let offset = sequence - self.floor - 1;
-        let given_up = match offset.checked_sub(WINDOW - 1) {
-            None | Some(0) => 0,
-            Some(excess) => self.raise(excess),
-        };
-        let offset = sequence - self.floor - 1;
-        self.highest = self.highest.max(sequence);
-        let word = (offset / 64) as usize;
-        if self.bits.len() <= word {
-            self.bits.resize(word + 1, 0);
-        }
-        self.bits[word] |= 1 << (offset % 64);
-        let there = self.leading();
-        self.raise(there);
-        self.watch(now);
-        given_up
-    }
-
-    /// How many from the floor on are there.
-    fn leading(&self) -> u32 {
-        let full = self
-            .bits
-            .iter()
-            .take_while(|word| **word == u64::MAX)
-            .count();
-        let rest = self.bits.get(full).map_or(0, |word| word.trailing_ones());
-        full as u32 * 64 + rest
-    }
-
-    /// Raises the floor. Returns how many of those it passes were missing, and are counted.
-    fn raise(&mut self, by: u32) -> u32 {
-        let new_floor = self.floor.saturating_add(by);
-        let first = self.floor.max(self.counted_from.saturating_sub(1));
-        let missing = new_floor.saturating_sub(first);
-        let inside = by.min(self.bits.len() as u32 * 64);
-        let there = (0..inside)
-            .filter(|offset| self.floor + 1 + offset > first && self.is_set(*offset))
-            .count() as u32;
-        let words = (by / 64) as usize;
-        self.bits.drain(..words.min(self.bits.len()));
-        if !by.is_multiple_of(64) {
-            let mut carry = 0;
-            for word in self.bits.iter_mut().rev() {
-                let next = *word << (64 - by % 64);
-                *word = (*word >> (by % 64)) | carry;
-                carry = next;
-            }
-        }
-        while self.bits.last() == Some(&0) {
-            self.bits.pop();
-        }
-        if self.bits.is_empty() {
-            self.bits = Vec::new();
-        }
-        self.floor = new_floor;
-        self.highest = self.highest.max(new_floor);
-        missing - there
-    }
-
-    /// Gives up what is missing up to there. Returns how many of those are counted. What nothing but the word of
-    /// a neighbor tells of may still come: it is counted, and taken all the same.
-    fn give_up(&mut self, up_to: u32) -> u32 {
-        let highest_there = self.highest_there();
-        let known = highest_there.max(self.counted_from.saturating_sub(1));
-        let told = up_to.saturating_sub(known);
-        let missed = self.raise(up_to.min(highest_there).saturating_sub(self.floor));
-        self.raise(self.leading());
-        if up_to > highest_there {
-            self.counted_from = self.counted_from.max(up_to.saturating_add(1));
-        }
-        if self.highest <= up_to {
-            self.highest = self.highest_there();
-        }
-        self.hole = None;
-        missed + told
-    }
-
-    /// Starts or ends the time of what is missing.
-    fn watch(&mut self, now: Instant) {
-        match self.hole {
-            Some((_, up_to)) if up_to > self.floor => {}
-            _ if self.highest > self.floor => self.hole = Some((now, self.highest)),
-            _ => self.hole = None,
-        }
-    }
-}
 
 /// What a message is to this node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -216,14 +71,13 @@ impl Seen {
         if window.contains(id.sequence) {
             return Taken::Known;
         }
-        let taken = if id.sequence < window.heard_from {
+        let given_up = window.insert(id.sequence, now);
+        let taken = if window.is_old(id.sequence) {
             Taken::Old
         } else {
             Taken::New
         };
-        let given_up = window.insert(id.sequence, now);
-        window.heard_at = now;
-        let has_hole = window.hole.is_some();
+        let has_hole = window.missing_since().is_some();
         self.note(id.origin, has_hole, given_up, now);
         taken
     }
@@ -243,10 +97,8 @@ impl Seen {
         let Some(window) = window else {
             return;
         };
-        let highest = id.sequence.min(window.floor.saturating_add(WINDOW));
-        window.highest = window.highest.max(highest);
-        window.watch(now);
-        let has_hole = window.hole.is_some();
+        window.learn(id.sequence, now);
+        let has_hole = window.missing_since().is_some();
         self.note(id.origin, has_hole, 0, now);
     }
 
@@ -255,12 +107,12 @@ impl Seen {
         let mut windows: Vec<_> = self.young.iter().chain(&self.old).collect();
         if windows.len() > HAVE_MAX {
             windows.select_nth_unstable_by_key(HAVE_MAX, |(id, window)| {
-                (std::cmp::Reverse(window.heard_at), **id)
+                (std::cmp::Reverse(window.heard_at()), **id)
             });
             windows.truncate(HAVE_MAX);
         }
         let have = windows.into_iter();
-        have.map(|(id, window)| (id.to_string(), (window.floor, window.highest_there())))
+        have.map(|(id, window)| (id.to_string(), (window.floor(), window.highest_there())))
             .collect()
     }
 
@@ -276,8 +128,8 @@ impl Seen {
             let holes = self
                 .holes
                 .iter()
-                .filter_map(|origin| self.peek(*origin)?.hole);
-            self.look_at = holes.map(|(since, _)| since + self.patience).min();
+                .filter_map(|origin| self.peek(*origin)?.missing_since());
+            self.look_at = holes.map(|since| since + self.patience).min();
         }
         mem::take(&mut self.gaps)
     }
@@ -288,8 +140,8 @@ impl Seen {
             .iter()
             .copied()
             .filter(|origin| {
-                let hole = self.peek(*origin).and_then(|window| window.hole);
-                hole.is_none_or(|(since, _)| since + self.patience <= now)
+                let since = self.peek(*origin).and_then(Window::missing_since);
+                since.is_none_or(|since| since + self.patience <= now)
             })
             .collect();
         for origin in late {
@@ -301,12 +153,8 @@ impl Seen {
                 self.holes.remove(&origin);
                 continue;
             };
-            let mut given_up = 0;
-            if let Some((_, up_to)) = window.hole {
-                given_up = window.give_up(up_to);
-                window.watch(now);
-            }
-            let has_hole = window.hole.is_some();
+            let given_up = window.give_up(now);
+            let has_hole = window.missing_since().is_some();
             self.note(origin, has_hole, given_up, now);
         }
     }
@@ -350,9 +198,7 @@ impl Seen {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
+    use super::{super::window::WINDOW, *};
 
     const PATIENCE: Duration = Duration::from_secs(60);
     const ORIGIN: NodeId = NodeId(1);
@@ -551,28 +397,5 @@ mod tests {
         assert!(test.seen.holes.len() <= 2 * ORIGINS_MAX);
         assert_eq!(test.insert([1]), [false]);
         assert!(test.seen.have().len() <= HAVE_MAX);
-    }
-
-    proptest! {
-        #[test]
-        fn a_window_is_a_set(sequences in prop::collection::vec(1u32..3000, 0..400)) {
-            let mut test = Test::new();
-            let mut model = BTreeSet::new();
-            for sequence in sequences {
-                let is_new = test.insert([sequence])[0];
-                let floor = test.seen.young[&ORIGIN].floor;
-                if is_new {
-                    prop_assert!(model.insert(sequence));
-                } else {
-                    prop_assert!(model.contains(&sequence) || sequence <= floor);
-                }
-                for sequence in &model {
-                    prop_assert!(test.seen.contains(id(*sequence)));
-                }
-                let window = &test.seen.young[&ORIGIN];
-                prop_assert!(window.bits.len() <= (WINDOW / 64) as usize);
-                prop_assert!(window.highest - window.floor <= WINDOW);
-            }
-        }
     }
 }
