@@ -265,7 +265,8 @@ impl Mesh {
         for (origin, missed) in self.seen.expire(now) {
             self.standing.missed += u64::from(missed);
             if self.untold_gaps.len() < GAPS_UNTOLD_MAX {
-                *self.untold_gaps.entry(origin).or_default() += missed;
+                let untold = self.untold_gaps.entry(origin).or_default();
+                *untold = untold.saturating_add(missed);
             }
         }
         self.tell_gaps(now);

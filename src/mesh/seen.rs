@@ -173,7 +173,8 @@ impl Seen {
             self.holes.remove(&origin);
         }
         if given_up > 0 {
-            *self.gaps.entry(origin).or_default() += given_up;
+            let gap = self.gaps.entry(origin).or_default();
+            *gap = gap.saturating_add(given_up);
         }
     }
 

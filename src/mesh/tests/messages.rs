@@ -140,41 +140,6 @@ fn what_was_missed_during_an_outage_arrives() {
 }
 
 #[test]
-fn what_the_history_does_not_hold_is_reported() {
-    let mut table = Table::new();
-    let history = HistoryLimits {
-        messages_max: 2,
-        ..HistoryLimits::DEFAULT
-    };
-    for _ in 0..2 {
-        table.add(
-            MeshConfig {
-                history,
-                ..MeshConfig::default()
-            },
-            &[],
-        );
-    }
-    table.connect(1, 0);
-    table.pass(SECOND);
-    table.publish(0, "0");
-    table.pass(SECOND);
-    table.part(0, 1);
-    table.settle();
-    (1..=5).for_each(|n| table.publish(0, &n.to_string()));
-    table.connect(1, 0);
-    table.pass(3 * SECOND);
-    assert_eq!(table.heard(1), ["0", "4", "5"]);
-    table.pass(61 * SECOND);
-    assert_eq!(table.nodes[1].standing().missed, 3);
-    assert!(
-        table.news[1]
-            .iter()
-            .any(|news| matches!(news, News::Gap { missed: 3, .. }))
-    );
-}
-
-#[test]
 fn what_others_publish_does_not_displace_what_this_node_has() {
     let mut table = row(3);
     table.part(0, 1);

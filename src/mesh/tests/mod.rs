@@ -5,4 +5,5 @@ mod dialing;
 mod hostile;
 mod joining;
 mod messages;
+mod missing;
 mod table;

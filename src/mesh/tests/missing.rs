@@ -1,0 +1,87 @@
+//! What does not come: when it is asked for, and what is told of it.
+
+use std::time::Duration;
+
+use super::table::Table;
+use crate::{
+    config::{HistoryLimits, MeshConfig},
+    mesh::{
+        News, PeerKey,
+        codec::{self, MessageId},
+    },
+    message::Message,
+    node_id::NodeId,
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A node and its neighbor, which is the test itself.
+fn node_with_neighbor() -> (Table, PeerKey) {
+    let mut table = Table::with_nodes(1);
+    let key = table.connect_stranger(0);
+    let hello = r#"{"type":"hello","min":1,"max":1,"id":"0000000000000000000000000000000f","network":"default"}"#;
+    table.frame(0, key, Message::text(hello));
+    (table, key)
+}
+
+fn publication(origin: NodeId, sequence: u32) -> Message {
+    let id = MessageId { origin, sequence };
+    let frame = codec::encode_publication(id, false, "/", &Message::text("some"));
+    Message::Binary(frame)
+}
+
+#[test]
+fn what_the_history_does_not_hold_is_reported() {
+    let mut table = Table::new();
+    let history = HistoryLimits {
+        messages_max: 2,
+        ..HistoryLimits::DEFAULT
+    };
+    for _ in 0..2 {
+        table.add(
+            MeshConfig {
+                history,
+                ..MeshConfig::default()
+            },
+            &[],
+        );
+    }
+    table.connect(1, 0);
+    table.pass(SECOND);
+    table.publish(0, "0");
+    table.pass(SECOND);
+    table.part(0, 1);
+    table.settle();
+    (1..=5).for_each(|n| table.publish(0, &n.to_string()));
+    table.connect(1, 0);
+    table.pass(3 * SECOND);
+    assert_eq!(table.heard(1), ["0", "4", "5"]);
+    table.pass(61 * SECOND);
+    assert_eq!(table.nodes[1].standing().missed, 3);
+    assert!(
+        table.news[1]
+            .iter()
+            .any(|news| matches!(news, News::Gap { missed: 3, .. }))
+    );
+}
+
+#[test]
+fn an_origin_that_is_missed_again_and_again_breaks_nothing() {
+    let (mut table, key) = node_with_neighbor();
+    for round in 0..2 {
+        for sequence in [1, u32::MAX] {
+            table.frame(0, key, publication(NodeId(100), sequence));
+        }
+        // So many that the first one is forgotten.
+        for origin in 0..70_000 {
+            let origin = NodeId(1000 + 100_000 * round + origin);
+            table.frame(0, key, publication(origin, 1));
+        }
+    }
+    table.pass(SECOND);
+    let gap = News::Gap {
+        origin: NodeId(100),
+        missed: u32::MAX,
+    };
+    assert!(table.news[0].contains(&gap), "{:?}", table.news[0]);
+}
