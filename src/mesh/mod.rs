@@ -264,7 +264,8 @@ impl Mesh {
         self.history.expire(now);
         for (origin, missed) in self.seen.expire(now) {
             self.standing.missed += u64::from(missed);
-            if self.untold_gaps.len() < GAPS_UNTOLD_MAX {
+            let has_room = self.untold_gaps.len() < GAPS_UNTOLD_MAX;
+            if has_room || self.untold_gaps.contains_key(&origin) {
                 let untold = self.untold_gaps.entry(origin).or_default();
                 *untold = untold.saturating_add(missed);
             }

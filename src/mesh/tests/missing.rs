@@ -6,7 +6,7 @@ use super::table::Table;
 use crate::{
     config::{HistoryLimits, MeshConfig},
     mesh::{
-        News, PeerKey,
+        GAP_NEWS_INTERVAL, GAPS_UNTOLD_MAX, News, PeerKey,
         codec::{self, MessageId},
     },
     message::Message,
@@ -62,6 +62,46 @@ fn what_the_history_does_not_hold_is_reported() {
         table.news[1]
             .iter()
             .any(|news| matches!(news, News::Gap { missed: 3, .. }))
+    );
+}
+
+#[test]
+fn what_more_is_missed_of_an_origin_is_told_with_the_rest() {
+    const TOO_FAR: u32 = 3000;
+    let (mut table, key) = node_with_neighbor();
+    let origins: Vec<_> = (100..).map(NodeId).take(GAPS_UNTOLD_MAX + 2).collect();
+    let mut hear = |origins: &[NodeId], sequence| {
+        for origin in origins {
+            table.frame(0, key, publication(*origin, sequence));
+        }
+        let now = table.now;
+        table.nodes[0].expire(now);
+        table.settle();
+    };
+    hear(&origins, 1);
+    // The first that is missed is told at once, and what comes after it later.
+    let (first, others) = origins.split_at(1);
+    let (told, left_out) = others.split_at(GAPS_UNTOLD_MAX);
+    hear(first, TOO_FAR);
+    for sequence in [TOO_FAR, 2 * TOO_FAR] {
+        hear(told, sequence);
+    }
+    hear(left_out, TOO_FAR);
+    table.pass(2 * GAP_NEWS_INTERVAL);
+    let gaps = table.news[0].iter().filter_map(|news| match news {
+        News::Gap { origin, missed } => Some((*origin, *missed)),
+        _ => None,
+    });
+    let gaps: Vec<_> = gaps.collect();
+    let of: Vec<_> = gaps.iter().map(|(origin, _)| *origin).collect();
+    assert_eq!(of, origins[..=GAPS_UNTOLD_MAX]);
+    let total: u64 = gaps.iter().map(|(_, missed)| u64::from(*missed)).sum();
+    let of_first = u64::from(gaps[0].1);
+    let all = table.nodes[0].standing().missed;
+    assert_eq!(
+        total,
+        all - of_first,
+        "as much was left out as of the first"
     );
 }
 
