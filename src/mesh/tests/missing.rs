@@ -14,6 +14,7 @@ use crate::{
 };
 
 const SECOND: Duration = Duration::from_secs(1);
+const MILLISECOND: Duration = Duration::from_millis(1);
 
 /// A node and its neighbor, which is the test itself.
 fn node_with_neighbor() -> (Table, PeerKey) {
@@ -124,4 +125,20 @@ fn an_origin_that_is_missed_again_and_again_breaks_nothing() {
         missed: u32::MAX,
     };
     assert!(table.news[0].contains(&gap), "{:?}", table.news[0]);
+}
+
+#[test]
+fn a_row_of_missing_messages_is_given_longer() {
+    let (mut table, key) = node_with_neighbor();
+    let origin = NodeId(100);
+    // They come without having been announced: the node learns to expect them soon.
+    (1..=50).for_each(|sequence| table.frame(0, key, publication(origin, sequence)));
+    table.settle();
+    let mut ids = [51, 52, 53].map(|sequence| MessageId { origin, sequence });
+    let announcement = codec::encode_announcement(&mut ids);
+    table.frame(0, key, Message::Binary(announcement));
+    table.pass(249 * MILLISECOND);
+    assert_eq!(table.nodes[0].standing().requested, 2);
+    table.pass(MILLISECOND);
+    assert_eq!(table.nodes[0].standing().requested, 3);
 }
