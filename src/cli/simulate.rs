@@ -301,7 +301,7 @@ mod tests {
     fn errors_name_the_option_and_what_was_typed() {
         for (line, parts) in [
             ("--nodes many", ["--nodes: `many`", "whole number"]),
-            ("--nodes -1", ["--nodes: `-1`", "whole number"]),
+            ("--nodes -1", ["--nodes: `-1`", "negative"]),
             ("--crash 50", ["--crash: `50`", "50%"]),
             ("--churn 5%", ["--churn: `5%`", "5%/min"]),
             ("--protocol gossip", ["--protocol: `gossip`", "plumtree"]),

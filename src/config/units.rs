@@ -1,6 +1,7 @@
 //! Times and sizes as people write them: `1h 30m`, `500ms`, `off`, `64KiB`.
 
 use std::fmt::{self, Display};
+use std::num::IntErrorKind;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -100,7 +101,7 @@ enum TimeProblem {
     UnitMissing,
     #[error("is not a time; write for example 500ms, 10s, 2m or 1h 30m")]
     NotADuration,
-    #[error("is negative")]
+    #[error("is negative; write for example 10s")]
     Negative,
     #[error("is too short: at least {}", Time(DURATION_MIN))]
     TooShort,
@@ -116,8 +117,15 @@ impl FromStr for Count {
     type Err = CountError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let number = text.trim().parse().map(Count);
-        number.map_err(|_| CountError(text.to_owned()))
+        let number = text.trim();
+        number.parse().map(Count).map_err(|error| CountError {
+            typed: text.to_owned(),
+            problem: match error.kind() {
+                IntErrorKind::PosOverflow => CountProblem::TooLarge,
+                _ if number.parse::<i128>().is_ok() => CountProblem::Negative,
+                _ => CountProblem::NotANumber,
+            },
+        })
     }
 }
 
@@ -129,8 +137,21 @@ impl Display for Count {
 
 /// Why a text is not a [`Count`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{}` is not a whole number, or too large", Printable(.0))]
-pub struct CountError(String);
+#[error("`{}` {problem}", Printable(typed))]
+pub struct CountError {
+    typed: String,
+    problem: CountProblem,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+enum CountProblem {
+    #[error("is not a whole number; write for example 8")]
+    NotANumber,
+    #[error("is negative; write for example 8")]
+    Negative,
+    #[error("is too large for this machine")]
+    TooLarge,
+}
 
 /// A [`Count`] or `off`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -275,7 +296,7 @@ mod tests {
             ("1.5", "`1.5` has no unit"),
             ("0s", "`0s` is too short: at least 1ms"),
             ("999us", "`999us` is too short"),
-            ("-5s", "`-5s` is negative"),
+            ("-5s", "`-5s` is negative; write for example 10s"),
             ("8761h", "`8761h` is too long: at most a year"),
             (
                 "99999999999999999999h",
@@ -298,8 +319,25 @@ mod tests {
         let error = "50/s".parse::<UpTo>().unwrap_err().to_string();
         assert_eq!(
             error,
-            "`50/s` is not a whole number, or too large; or write off"
+            "`50/s` is not a whole number; write for example 8; or write off"
         );
+    }
+
+    #[test]
+    fn what_is_no_count_is_told_why() {
+        for (text, expected) in [
+            ("", "`` is not a whole number; write for example 8"),
+            ("1.5", "`1.5` is not a whole number"),
+            ("--hops", "`--hops` is not a whole number"),
+            (" -1", "` -1` is negative; write for example 8"),
+            (
+                "18446744073709551616",
+                "`18446744073709551616` is too large",
+            ),
+        ] {
+            let error = text.parse::<Count>().unwrap_err().to_string();
+            assert!(error.starts_with(expected), "{text}: {error}");
+        }
     }
 
     #[test]

@@ -315,6 +315,17 @@ fn wrong_usage_names_what_was_typed_and_opens_nothing() {
             &["--message", "{index}", "--broadcast-scope"],
         ),
         (&["--degree", "65"], &["--degree 65", "64"]),
+        (
+            &["--degree", "-1"],
+            &["--degree: `-1` is negative; write for example 8"],
+        ),
+        (
+            &["--max-publish-rate", "-1"],
+            &["--max-publish-rate: `-1` is negative", "or write off"],
+        ),
+        (&["--hops", "-1"], &["--hops: `-1`", "from 1 to 255"]),
+        (&["--outbox", "-1KiB"], &["--outbox: `-1KiB`", "64KiB"]),
+        (&["--interval", "-5s"], &["--interval: `-5s` is negative"]),
         (&["--hops", "0"], &["--hops", "`0`", "255"]),
         (&["--max-message", "1XB"], &["--max-message", "`1XB`"]),
         (
