@@ -4,7 +4,6 @@ use clap::Args;
 use wsmesh::config::{Count, Every, HistoryLimits, MeshConfig, NetworkName, PeerUrl, Size};
 
 use super::typed::{hops, switch, typed};
-use super::without_repeats;
 
 const HISTORY: HistoryLimits = HistoryLimits::DEFAULT;
 
@@ -87,7 +86,7 @@ impl From<MeshOptions> for MeshConfig {
     fn from(options: MeshOptions) -> Self {
         Self {
             network: options.network,
-            advertise: without_repeats(options.advertise),
+            advertise: options.advertise,
             degree: options.degree.0,
             hops_max: options.hops,
             history: HistoryLimits {

@@ -17,7 +17,7 @@ use clap::error::ErrorKind;
 use clap::{ArgAction, CommandFactory, FromArgMatches, Parser};
 use log::LevelFilter;
 use wsmesh::Config;
-use wsmesh::config::{PeerUrl, Template};
+use wsmesh::config::Template;
 
 use self::{
     addresses::AddressOptions, limits::LimitOptions, logging::LoggingOptions, mesh::MeshOptions,
@@ -102,7 +102,7 @@ impl Cli {
         let scope = self.messages.broadcast_scope;
         let config = Config {
             binds: self.addresses.bind,
-            peers: without_repeats(self.addresses.peers),
+            peers: self.addresses.peers,
             interval: self.messages.interval.0,
             message: self
                 .messages
@@ -118,17 +118,6 @@ impl Cli {
         config.check().map_err(usage_error)?;
         Ok(config)
     }
-}
-
-/// The same URL twice is one URL.
-fn without_repeats(urls: Vec<PeerUrl>) -> Vec<PeerUrl> {
-    let mut distinct = Vec::with_capacity(urls.len());
-    for url in urls {
-        if !distinct.contains(&url) {
-            distinct.push(url);
-        }
-    }
-    distinct
 }
 
 /// An error of the command line: exits with status 2 and points to the help.
@@ -224,7 +213,7 @@ mod tests {
              --max-handshakes 13 --handshake-timeout 14s --max-head 1KiB --max-message 64KiB \
              --outbox 1MB --ping-interval off --close-timeout 15s --shutdown-timeout 16s \
              --retry-min 17ms --retry-max 18s --broadcast-scope mesh --relay off --network n \
-             --advertise ws://a,ws://b --advertise ws://a --degree 6 --hops 7 --history 8s \
+             --advertise ws://a,ws://b --advertise ws://c --degree 6 --hops 7 --history 8s \
              --history-messages 9 --history-bytes 10KiB --max-publish-rate 19",
         );
         let expected = Config {
@@ -240,7 +229,7 @@ mod tests {
             relay: false,
             mesh: MeshConfig {
                 network: "n".parse().unwrap(),
-                advertise: ["ws://a", "ws://b"]
+                advertise: ["ws://a", "ws://b", "ws://c"]
                     .map(|url| url.parse().unwrap())
                     .to_vec(),
                 degree: 6,
@@ -280,12 +269,6 @@ mod tests {
         assert_eq!(config.mesh.history.age_max, None);
         assert_eq!(config.limits.publish_rate_max, None);
         assert!(!config.relay);
-    }
-
-    #[test]
-    fn the_same_peer_twice_is_one_peer() {
-        let peers = config("-p ws://a,ws://b -p ws://A:80/").peers;
-        assert_eq!(peers.len(), 2);
     }
 
     #[test]

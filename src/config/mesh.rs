@@ -1,5 +1,6 @@
 //! What a node is told about the mesh.
 
+use std::collections::HashSet;
 use std::fmt::{self, Display};
 use std::net::IpAddr;
 use std::str::FromStr;
@@ -18,7 +19,7 @@ pub struct MeshConfig {
     /// Name of the mesh (`--network`). Nodes of another name are refused. Default `default`.
     pub network: NetworkName,
     /// URLs at which others reach this node (`--advertise`). Without one the node is found only where a
-    /// neighbor that dials it back proves its address.
+    /// neighbor that dials it back proves its address. The same URL twice is told once.
     pub advertise: Vec<PeerUrl>,
     /// Neighbors that the node looks for by itself (`--degree`). Default 5. It takes some more
     /// ([`Self::degree_max`]), and keeps every configured peer beside them.
@@ -40,9 +41,10 @@ impl MeshConfig {
     /// Checks each value against its bounds.
     pub(super) fn check(&self) -> Result<(), ConfigError> {
         let (history, hops_max) = (&self.history, usize::from(self.hops_max));
-        if self.advertise.len() > ADVERTISED_URLS_MAX {
+        let advertised: HashSet<_> = self.advertise.iter().collect();
+        if advertised.len() > ADVERTISED_URLS_MAX {
             return Err(ConfigError::Advertised {
-                count: self.advertise.len(),
+                count: advertised.len(),
             });
         }
         if let Some(url) = self.advertise.iter().find(|url| is_nowhere(url)) {

@@ -14,6 +14,7 @@ mod peer_url;
 mod template;
 mod units;
 
+use std::collections::HashSet;
 use std::fmt::{self, Display};
 use std::str::FromStr;
 use std::time::Duration;
@@ -51,7 +52,7 @@ pub struct Config {
     /// Addresses to listen on (`--bind`). None: the node only dials. A name with several
     /// addresses listens on all of them.
     pub binds: Vec<BindAddress>,
-    /// Peers to dial and to keep dialing (`--peers`).
+    /// Peers to dial and to keep dialing (`--peers`). The same URL twice is dialed once.
     pub peers: Vec<PeerUrl>,
     /// Time between two periodic broadcasts (`--interval`). Default 10 s, `None` for none.
     pub interval: Option<Duration>,
@@ -104,6 +105,15 @@ impl Config {
         self.check_place()?;
         check_duration("--interval", self.interval)?;
         self.check_message()
+    }
+
+    /// What it says with each URL once: the same one twice would be dialed, or told, twice.
+    pub(crate) fn without_repeats(mut self) -> Self {
+        for urls in [&mut self.peers, &mut self.mesh.advertise] {
+            let mut known = HashSet::new();
+            urls.retain(|url| known.insert(url.clone()));
+        }
+        self
     }
 
     /// Whether others can find the node where it says that it is.
@@ -418,8 +428,10 @@ mod tests {
             ..Config::default()
         };
         let mut config = valid();
-        config.mesh.advertise = vec![url(); 4];
-        assert_eq!(config.check(), Ok(()));
+        config.mesh.advertise = ["ws://a", "ws://b", "ws://c", "ws://d", "ws://a:80/"]
+            .map(|url| url.parse().unwrap())
+            .to_vec();
+        assert_eq!(config.check(), Ok(()), "one of them comes twice");
         config.mesh.advertise.push(url());
         assert!(error_of(config).starts_with("--advertise has 5 URLs, at most 4 are told"));
 
@@ -434,6 +446,19 @@ mod tests {
         config.binds = valid().binds;
         config.mesh.advertise = vec![url()];
         assert!(error_of(config).starts_with("--advertise with --leaf: "));
+    }
+
+    #[test]
+    fn the_same_url_twice_is_one_url() {
+        let urls = ["ws://b", "ws://a", "ws://A:80/", "ws://b", "ws://c"];
+        let urls = urls.map(|url| url.parse::<PeerUrl>().unwrap());
+        let distinct = [0, 1, 4].map(|place| urls[place].clone());
+        let mut config = valid();
+        config.peers = urls.to_vec();
+        config.mesh.advertise = urls.to_vec();
+        let config = config.without_repeats();
+        assert_eq!(config.peers, distinct);
+        assert_eq!(config.mesh.advertise, distinct);
     }
 
     #[test]

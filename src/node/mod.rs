@@ -72,6 +72,7 @@ impl Node {
     /// The configuration contradicts itself, or an address cannot be listened on.
     pub fn new(config: Config) -> Result<Self, StartError> {
         config.check()?;
+        let config = config.without_repeats();
         let poll = Poll::new().map_err(StartError::Poll)?;
         let waker = Waker::new(poll.registry(), Source::Waker.into()).map_err(StartError::Poll)?;
         let waker = Arc::new(waker);

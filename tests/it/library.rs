@@ -1,5 +1,6 @@
 //! The door that other programs use: a configuration, a node, a handle from other threads.
 
+use wsmesh::config::PeerUrl;
 use wsmesh::config::limits::{BROADCAST_QUEUE_MAX, REFUSALS_MAX};
 use wsmesh::{BroadcastError, Config, Message, Node, StartError};
 
@@ -119,6 +120,16 @@ fn several_nodes_live_in_one_process() {
     first.broadcast("down");
     first.received.wait_for(" / up");
     second.received.wait_for_line(&format!("{url} / down"));
+}
+
+#[test]
+fn the_same_peer_twice_is_dialed_once() {
+    let listener = RawListener::bind();
+    let url = listener.url("/").parse::<PeerUrl>().unwrap();
+    let node = Embedded::listening(|config| config.peers = vec![url.clone(), url]);
+    let _peer = listener.accept_upgraded();
+    node.wait_counters("it is connected", |c| c.peers == 1);
+    assert!(listener.try_accept().is_none(), "dialed twice");
 }
 
 #[test]
