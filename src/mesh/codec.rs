@@ -1,9 +1,10 @@
-//! The binary frames between neighbors: messages, announcements and requests. Pure.
+//! The binary frames between neighbors: messages, and what is said of messages. Pure.
 //!
 //! ```text
 //! message       1  flags  hops  origin (16)  sequence (4)  length  channel  payload …
 //! announcement  2  groups: origin (16)  count (2)  sequence (4) …
 //! request       3  the same
+//! asked         4  the same
 //! ```
 //!
 //! Numbers are big-endian. Relaying changes one byte, the hops. A frame of another type is left aside,
@@ -17,6 +18,7 @@ use crate::{config::limits::CHANNEL_BYTES_MAX, message::Message, node_id::NodeId
 const MESSAGE: u8 = 1;
 const ANNOUNCEMENT: u8 = 2;
 const REQUEST: u8 = 3;
+const ASKED: u8 = 4;
 
 /// The payload is text.
 const TEXT: u8 = 1;
@@ -28,7 +30,7 @@ const KNOWN: u8 = TEXT | DIRECT;
 const HOPS_AT: usize = 2;
 const HEAD_BYTES: usize = 1 + 1 + 1 + 16 + 4 + 1;
 
-/// Ids in one announcement or request; what is more goes into another one.
+/// Ids in one announcement, request or word that something was asked for; what is more goes into another one.
 pub(super) const IDS_PER_FRAME_MAX: usize = 1024;
 
 /// Names a message in the whole mesh.
@@ -54,6 +56,8 @@ pub(super) enum Frame {
     Publication(Publication),
     Announcement(Vec<MessageId>),
     Request(Vec<MessageId>),
+    /// The sender has asked another neighbor for these, or has heard in the tree of somebody who has.
+    Asked(Vec<MessageId>),
     /// Of a later version.
     Unknown,
 }
@@ -116,6 +120,10 @@ pub(super) fn encode_request(ids: &mut [MessageId]) -> Bytes {
     encode_ids(REQUEST, ids)
 }
 
+pub(super) fn encode_asked(ids: &mut [MessageId]) -> Bytes {
+    encode_ids(ASKED, ids)
+}
+
 fn encode_ids(kind: u8, ids: &mut [MessageId]) -> Bytes {
     debug_assert!((1..=IDS_PER_FRAME_MAX).contains(&ids.len()));
     ids.sort_unstable();
@@ -136,6 +144,7 @@ pub(super) fn decode(frame: &Bytes) -> Result<Frame, CodecError> {
         Some(&MESSAGE) => decode_publication(frame).map(Frame::Publication),
         Some(&ANNOUNCEMENT) => decode_ids(&frame[1..]).map(Frame::Announcement),
         Some(&REQUEST) => decode_ids(&frame[1..]).map(Frame::Request),
+        Some(&ASKED) => decode_ids(&frame[1..]).map(Frame::Asked),
         Some(_) => Ok(Frame::Unknown),
     }
 }
@@ -233,7 +242,9 @@ mod tests {
         let frame = Bytes::from_static(announcement);
         assert_eq!(decode(&frame), Ok(Frame::Announcement(ids.clone())));
         let request = [&b"\x03"[..], &announcement[1..]].concat();
-        assert_eq!(decode(&request.into()), Ok(Frame::Request(ids)));
+        assert_eq!(decode(&request.into()), Ok(Frame::Request(ids.clone())));
+        let asked = [&b"\x04"[..], &announcement[1..]].concat();
+        assert_eq!(decode(&asked.into()), Ok(Frame::Asked(ids)));
     }
 
     #[test]
@@ -308,15 +319,17 @@ mod tests {
         ) {
             let frame = encode_announcement(&mut ids);
             prop_assert_eq!(decode(&frame), Ok(Frame::Announcement(ids.clone())));
-            prop_assert_eq!(decode(&encode_request(&mut ids)), Ok(Frame::Request(ids)));
+            prop_assert_eq!(decode(&encode_request(&mut ids)), Ok(Frame::Request(ids.clone())));
+            prop_assert_eq!(decode(&encode_asked(&mut ids)), Ok(Frame::Asked(ids)));
         }
 
         #[test]
-        fn arbitrary_bytes_are_survived(mut bytes in any::<Vec<u8>>(), kind in 0u8..4) {
+        fn arbitrary_bytes_are_survived(mut bytes in any::<Vec<u8>>(), kind in 0u8..5) {
             if let Some(first) = bytes.first_mut() {
                 *first = kind;
             }
-            if let Ok(Frame::Announcement(ids) | Frame::Request(ids)) = decode(&bytes.into()) {
+            let frame = decode(&bytes.into());
+            if let Ok(Frame::Announcement(ids) | Frame::Request(ids) | Frame::Asked(ids)) = frame {
                 prop_assert!(ids.len() <= IDS_PER_FRAME_MAX);
             }
         }

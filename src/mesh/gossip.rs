@@ -1,7 +1,9 @@
 //! Messages: published, taken in once, passed on, announced, and asked for.
 //!
 //! A message goes at once to the parent and the children in the tree; all other neighbors hear that it is
-//! there. What was announced and does not come is asked for after a while. A request never changes the tree.
+//! there. What was announced and does not come is asked for after a while. A request never changes the tree; it
+//! is told in the tree, so that of all who are beyond the same loss not each one asks: who has it says so and is
+//! not sent it, who lacks it too waits for it to be passed on.
 
 use std::{
     mem,
@@ -14,6 +16,7 @@ use super::{
     Delivery, Mesh, News, Output, PeerKey, Reach,
     codec::{self, Frame, IDS_PER_FRAME_MAX, MessageId, Publication},
     control::Role,
+    missing::{Asked, Came},
     neighbors::SERVED_BURST_KIB,
     seen::Taken,
 };
@@ -26,6 +29,8 @@ const PATIENCE_TORN: Duration = Duration::from_millis(300);
 /// Before the next request for the same message, at least: it may be large; and after the tree was torn.
 const PATIENCE_AGAIN: Duration = Duration::from_secs(1);
 const PATIENCE_TORN_AGAIN: Duration = Duration::from_millis(250);
+/// Before a request for what a neighbor in the tree has asked for: it takes a round trip to get there.
+const PATIENCE_NEARBY: Duration = Duration::from_millis(150);
 /// For so long after the tree was torn here.
 const TORN_FOR: Duration = Duration::from_secs(10);
 /// A neighbor that is so new announces what it had before: that does not come by itself.
@@ -53,7 +58,7 @@ impl Mesh {
         self.standing.published += 1;
         self.seen.insert(id, now);
         let frame = codec::encode_publication(id, false, channel, message);
-        self.pass_on(id, frame, None, now);
+        self.pass_on(id, frame, &[], now);
         (id.origin, id.sequence)
     }
 
@@ -76,6 +81,7 @@ impl Mesh {
             _ if self.neighbors.member(from).is_none() => {}
             Frame::Announcement(ids) => self.on_announcement(from, ids, now),
             Frame::Request(ids) => self.on_request(from, ids, now),
+            Frame::Asked(ids) => self.on_asked(from, &ids, now),
             Frame::Unknown => self.standing.ignored += 1,
         }
     }
@@ -113,17 +119,17 @@ impl Mesh {
                 self.standing.duplicates += 1;
                 return self.patience.on_copy(id, now);
             }
-            match self.missing.remove(id) {
+            self.patience.on_message(now);
+            let came = self.missing.remove(id);
+            match &came {
                 None => self.patience.on_came(id.origin, Duration::ZERO),
-                Some((announced_at, false)) => {
-                    let lag = now.saturating_duration_since(announced_at);
-                    self.patience.on_came(id.origin, lag);
-                }
-                Some((announced_at, true)) => self.patience.on_asked(id, announced_at),
+                Some(came) => self.learn_from(id, came, now),
             }
             self.standing.received += 1;
             if hops < self.config.hops_max {
-                self.pass_on(id, codec::passed_on(frame), Some(from), now);
+                let mut have_it = came.map_or_else(Vec::new, |came| came.announcers);
+                have_it.push(from);
+                self.pass_on(id, codec::passed_on(frame), &have_it, now);
             }
             if taken == Taken::Old {
                 return;
@@ -143,14 +149,30 @@ impl Mesh {
         }));
     }
 
-    /// Sends a message to those who want it at once, and notes it for the others.
-    fn pass_on(&mut self, id: MessageId, frame: Bytes, from: Option<PeerKey>, now: Instant) {
-        let is_relayed = from.is_none() || !self.config.is_leaf;
+    /// A message that was announced shows how long those of its origin take.
+    fn learn_from(&mut self, id: MessageId, came: &Came, now: Instant) {
+        match came.asked {
+            Asked::Nobody => {
+                let lag = now.saturating_duration_since(came.announced_at);
+                self.patience.on_came(id.origin, lag);
+            }
+            // What it takes by itself is not to be learnt from it.
+            Asked::Nearby => {}
+            Asked::Here => self.patience.on_asked(id, came.announced_at),
+        }
+    }
+
+    /// Sends a message to those who want it at once, and notes it for the others; those who have it get neither.
+    /// Nobody has what is published here.
+    fn pass_on(&mut self, id: MessageId, frame: Bytes, have_it: &[PeerKey], now: Instant) {
+        let is_own = id.origin == self.origin;
+        let is_relayed = is_own || !self.config.is_leaf;
         let payload_bytes = codec::payload_len(&frame);
         if is_relayed {
-            let history = match from {
-                None => &mut self.own_history,
-                Some(_) => &mut self.history,
+            let history = if is_own {
+                &mut self.own_history
+            } else {
+                &mut self.history
             };
             history.push(id, frame.clone(), payload_bytes, now);
         }
@@ -160,7 +182,7 @@ impl Mesh {
         let mut too_small = Vec::new();
         let (mut has_more_to_announce, mut is_full) = (false, false);
         for (peer, member) in self.neighbors.members_mut() {
-            if Some(peer) == from || !is_relayed {
+            if have_it.contains(&peer) || !is_relayed {
                 continue;
             }
             if payload_bytes > member.message_bytes_max {
@@ -234,7 +256,7 @@ impl Mesh {
         let own = self.origin;
         let others = ids.into_iter().filter(|id| id.origin != own);
         for id in others.filter(|id| id.sequence > 0 && !self.seen.contains(*id)) {
-            let patience = self.patience.duration(id.origin, self.missing.len());
+            let patience = self.patience.duration(id.origin);
             let patience = patience.min(patience_max);
             if !self.missing.on_announced(id, from, patience, now) {
                 self.standing.ignored += 1;
@@ -249,12 +271,56 @@ impl Mesh {
         } else {
             PATIENCE_AGAIN
         };
-        for (peer, ids) in self.missing.due(now, again) {
+        let requests = self.missing.due(now, again);
+        for (peer, ids) in requests.by_peer {
             self.standing.requested += ids.len() as u64;
             for ids in ids.chunks(IDS_PER_FRAME_MAX) {
                 let frame = codec::encode_request(&mut ids.to_vec());
                 self.send([peer], Message::Binary(frame));
             }
+        }
+        self.tell_asked(&requests.new, None);
+    }
+
+    /// Says in the tree what was asked for: who is beyond the same loss need not ask too.
+    fn tell_asked(&mut self, ids: &[MessageId], from: Option<PeerKey>) {
+        if self.config.is_leaf {
+            // It will not pass them on.
+            return;
+        }
+        let parent = self.tree.parent();
+        let in_tree = self
+            .neighbors
+            .members_mut()
+            .filter(|(peer, member)| member.is_eager || parent == Some(*peer));
+        let to = in_tree.map(|(peer, _)| peer);
+        let to: Vec<_> = to.filter(|peer| Some(*peer) != from).collect();
+        for ids in ids.chunks(IDS_PER_FRAME_MAX) {
+            let frame = codec::encode_asked(&mut ids.to_vec());
+            self.send(to.iter().copied(), Message::Binary(frame));
+        }
+    }
+
+    fn on_asked(&mut self, from: PeerKey, ids: &[MessageId], now: Instant) {
+        let member = self.neighbors.member(from);
+        let is_eager = member.is_some_and(|member| member.is_eager);
+        if !is_eager && self.tree.parent() != Some(from) {
+            // It would not pass them on to here.
+            self.standing.ignored += 1;
+            return;
+        }
+        let until = now + PATIENCE_NEARBY;
+        let (mut have, lacking): (Vec<_>, Vec<_>) =
+            ids.iter().partition(|id| self.kept(**id).is_some());
+        let lacking = lacking.into_iter();
+        let news: Vec<_> = lacking
+            .filter(|id| self.missing.put_off(*id, until))
+            .collect();
+        self.tell_asked(&news, Some(from));
+        if !have.is_empty() {
+            // It is on its way there, and need not come back.
+            let frame = codec::encode_announcement(&mut have);
+            self.send([from], Message::Binary(frame));
         }
     }
 

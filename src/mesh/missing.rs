@@ -11,9 +11,35 @@ use super::{PeerKey, codec::MessageId};
 /// others will announce it too, unless it was made up.
 const AWAITED_PER_NEIGHBOR_MAX: usize = 1024;
 /// Neighbors that are remembered for a message.
-const ANNOUNCERS_MAX: usize = 4;
+const ANNOUNCERS_MAX: usize = 8;
 /// How often one message is asked for.
 const TRIES_MAX: u32 = 8;
+
+/// Who has asked for a message that is missing here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    Nobody,
+    /// A neighbor in the tree, or one that told it: it will pass the message on to here.
+    Nearby,
+    Here,
+}
+
+/// A message that was announced and has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Came {
+    pub(super) announced_at: Instant,
+    pub(super) asked: Asked,
+    /// Those who have it.
+    pub(super) announcers: Vec<PeerKey>,
+}
+
+/// What to ask for now.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Requests {
+    pub(super) by_peer: BTreeMap<PeerKey, Vec<MessageId>>,
+    /// Those of them that are asked for the first time.
+    pub(super) new: Vec<MessageId>,
+}
 
 #[derive(Debug)]
 struct Awaited {
@@ -24,6 +50,7 @@ struct Awaited {
     announced_at: Instant,
     ask_at: Instant,
     tries: u32,
+    asked: Asked,
 }
 
 #[derive(Debug, Default)]
@@ -48,7 +75,7 @@ impl Missing {
             if awaited.announcers.len() < ANNOUNCERS_MAX && !awaited.announcers.contains(&by) {
                 awaited.announcers.push(by);
             }
-            if ask_at < awaited.ask_at && awaited.tries == 0 {
+            if ask_at < awaited.ask_at && awaited.asked == Asked::Nobody {
                 self.by_time.remove(&(awaited.ask_at, id));
                 awaited.ask_at = ask_at;
                 self.by_time.insert((ask_at, id));
@@ -69,17 +96,30 @@ impl Missing {
                 announced_at: now,
                 ask_at,
                 tries: 0,
+                asked: Asked::Nobody,
             },
         );
         true
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.awaited.len()
+    /// Somebody near has asked for it: there is no need to do so here before then. Returns whether that is news;
+    /// nobody can put off the same message twice.
+    pub(super) fn put_off(&mut self, id: MessageId, until: Instant) -> bool {
+        let awaited = self.awaited.get_mut(&id);
+        let Some(awaited) = awaited.filter(|awaited| awaited.asked == Asked::Nobody) else {
+            return false;
+        };
+        awaited.asked = Asked::Nearby;
+        if until > awaited.ask_at {
+            self.by_time.remove(&(awaited.ask_at, id));
+            awaited.ask_at = until;
+            self.by_time.insert((until, id));
+        }
+        true
     }
 
-    /// It has come, or is not wanted any more. Returns when it was announced, and whether it was asked for.
-    pub(super) fn remove(&mut self, id: MessageId) -> Option<(Instant, bool)> {
+    /// It has come, or is not wanted any more.
+    pub(super) fn remove(&mut self, id: MessageId) -> Option<Came> {
         let awaited = self.awaited.remove(&id)?;
         self.by_time.remove(&(awaited.ask_at, id));
         if let Some(share) = self.shares.get_mut(&awaited.owner) {
@@ -88,7 +128,11 @@ impl Missing {
                 self.shares.remove(&awaited.owner);
             }
         }
-        Some((awaited.announced_at, awaited.tries > 0))
+        Some(Came {
+            announced_at: awaited.announced_at,
+            asked: awaited.asked,
+            announcers: awaited.announcers,
+        })
     }
 
     /// A neighbor is gone; what only it had is not awaited any more.
@@ -126,12 +170,8 @@ impl Missing {
 
     /// What to ask of whom now. What does not come is asked of the next one after `patience`, then after
     /// twice that, and so on.
-    pub(super) fn due(
-        &mut self,
-        now: Instant,
-        patience: Duration,
-    ) -> BTreeMap<PeerKey, Vec<MessageId>> {
-        let mut requests: BTreeMap<PeerKey, Vec<MessageId>> = BTreeMap::new();
+    pub(super) fn due(&mut self, now: Instant, patience: Duration) -> Requests {
+        let mut requests = Requests::default();
         while let Some((at, id)) = self.by_time.first().copied().filter(|(at, _)| *at <= now) {
             let awaited = self
                 .awaited
@@ -141,7 +181,12 @@ impl Missing {
                 self.remove(id);
                 continue;
             }
-            requests.entry(awaited.announcers[0]).or_default().push(id);
+            let asked = requests.by_peer.entry(awaited.announcers[0]);
+            asked.or_default().push(id);
+            if awaited.tries == 0 {
+                requests.new.push(id);
+            }
+            awaited.asked = Asked::Here;
             awaited.announcers.rotate_left(1);
             awaited.ask_at = now + patience * (1 << awaited.tries);
             awaited.tries += 1;
@@ -174,13 +219,34 @@ mod tests {
         let mut missing = Missing::default();
         missing.on_announced(id(1), A, SECOND, start);
         missing.on_announced(id(1), B, SECOND, start);
-        assert!(missing.due(start, SECOND).is_empty());
+        assert!(missing.due(start, SECOND).by_peer.is_empty());
         let mut asked = Vec::new();
         while let Some(at) = missing.next_deadline() {
-            asked.extend(missing.due(at, SECOND).into_keys());
+            asked.extend(missing.due(at, SECOND).by_peer.into_keys());
         }
         assert_eq!(asked, [A, B, A, B, A, B, A, B]);
         assert!(missing.shares.is_empty());
+    }
+
+    #[test]
+    fn what_somebody_near_has_asked_for_is_put_off_once() {
+        let start = Instant::now();
+        let mut missing = Missing::default();
+        assert!(!missing.put_off(id(1), start + SECOND), "not announced");
+        missing.on_announced(id(1), A, SECOND / 2, start);
+        assert!(missing.put_off(id(1), start + SECOND));
+        assert!(!missing.put_off(id(1), start + 9 * SECOND));
+        missing.on_announced(id(1), B, Duration::ZERO, start);
+        assert_eq!(missing.next_deadline(), Some(start + SECOND));
+        assert_eq!(missing.due(start + SECOND, SECOND).new, [id(1)]);
+        assert!(!missing.put_off(id(1), start + 9 * SECOND), "asked for");
+        assert!(missing.due(start + 2 * SECOND, SECOND).new.is_empty());
+        let came = missing.remove(id(1)).map(|came| came.asked);
+        assert_eq!(came, Some(Asked::Here));
+        // It is never asked for sooner than by itself.
+        missing.on_announced(id(2), A, SECOND, start);
+        assert!(missing.put_off(id(2), start));
+        assert_eq!(missing.next_deadline(), Some(start + SECOND));
     }
 
     #[test]
@@ -191,7 +257,7 @@ mod tests {
         missing.on_announced(id(2), A, Duration::ZERO, start);
         missing.remove(id(1));
         assert_eq!(
-            missing.due(start, SECOND),
+            missing.due(start, SECOND).by_peer,
             BTreeMap::from([(A, vec![id(2)])])
         );
     }
@@ -205,7 +271,7 @@ mod tests {
         missing.on_announced(id(2), B, Duration::ZERO, start);
         missing.on_left(A);
         assert_eq!(
-            missing.due(start, SECOND),
+            missing.due(start, SECOND).by_peer,
             BTreeMap::from([(B, vec![id(2)])])
         );
     }

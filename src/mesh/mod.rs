@@ -234,7 +234,7 @@ impl Mesh {
             own_history: History::new(config.history),
             history: History::new(config.history),
             missing: Missing::default(),
-            patience: Patience::default(),
+            patience: Patience::new(),
             outputs: VecDeque::new(),
             timers: Timers::default(),
             walk_interval: Duration::ZERO,

@@ -28,10 +28,12 @@ const PATIENCE_HALVES: u32 = 7;
 const PATIENCE_HALVES_NEAR: u32 = 3;
 /// Claims are spread over this time, so that mostly there is one.
 const CLAIM_SPREAD: Duration = Duration::from_secs(2);
-/// How long the old parent may take to bring what another neighbor has brought, and how much later it may do so
-/// and still stay the parent: without such a margin chance would decide, and each change costs some copies.
+/// How long the old parent may take to bring what another neighbor has brought.
 const SETTLE: Duration = Duration::from_secs(1);
-const MARGIN: Duration = Duration::from_millis(20);
+/// It stays the parent unless it is later by more than the margin so often in a row: else chance, or a segment
+/// that was lost, would decide for all below, and each change costs some copies.
+const MARGIN: Duration = Duration::from_millis(12);
+const LATE_MAX: u32 = 2;
 /// How far a term may jump: nobody can use the terms up.
 const TERM_JUMP_MAX: u64 = 1 << 16;
 /// Beacons that are passed on at once, and then one in half a period: what a neighbor makes up costs the mesh no
@@ -57,6 +59,8 @@ pub(super) struct Tree {
     parent: Option<PeerKey>,
     /// Who has brought the newest beacon while the parent has not, and when.
     rival: Option<(PeerKey, Instant)>,
+    /// How often in a row the parent has been later than that by more than the margin.
+    late: u32,
     /// The newest beacon of each neighbor.
     beacons: BTreeMap<PeerKey, Beacon>,
     /// When the newest beacon came; of the root itself, when it was sent. Not known without neighbors.
@@ -87,6 +91,7 @@ impl Tree {
             root: None,
             parent: None,
             rival: None,
+            late: 0,
             beacons: BTreeMap::new(),
             heard_at: None,
             claim_delay: rng.random_range(Duration::ZERO..CLAIM_SPREAD),
@@ -162,8 +167,8 @@ impl Tree {
         }
         if self.parent == Some(peer) {
             self.has_lost_root = beacon.is_some_and(|beacon| beacon.hop == 0);
-            self.parent = self.rival.take().map(|(rival, _)| rival);
-            self.parent = self.parent.or_else(|| self.nearer());
+            let rival = self.rival.map(|(rival, _)| rival);
+            self.follow(rival.or_else(|| self.nearer()));
         }
         if !has_neighbors {
             self.heard_at = None;
@@ -173,8 +178,7 @@ impl Tree {
     /// Does what is due. Returns whether our beacon is to be sent to all neighbors.
     pub(super) fn expire(&mut self, now: Instant, rng: &mut impl Rng) -> bool {
         if let Some((rival, _)) = self.rival.filter(|(_, at)| *at + SETTLE <= now) {
-            self.parent = Some(rival);
-            self.rival = None;
+            self.follow(Some(rival));
         }
         if self.beat_at().is_none_or(|at| at > now) {
             return false;
@@ -194,8 +198,7 @@ impl Tree {
             sequence: sequence.max(1),
             hop: 0,
         });
-        self.parent = None;
-        self.rival = None;
+        self.follow(None);
         self.has_lost_root = false;
         self.heard_at = Some(now);
         true
@@ -269,10 +272,7 @@ impl Tree {
         self.has_lost_root = false;
         match self.parent {
             Some(parent) if is_same && parent != from => self.rival = Some((from, now)),
-            _ => {
-                self.parent = Some(from);
-                self.rival = None;
-            }
+            _ => self.follow(Some(from)),
         }
         Verdict::PassOn
     }
@@ -283,13 +283,21 @@ impl Tree {
         match self.rival {
             Some((rival, at)) if self.parent == Some(from) => {
                 self.rival = None;
-                if !is_nearer || now.saturating_duration_since(at) > MARGIN {
-                    self.parent = Some(rival);
+                let is_late = now.saturating_duration_since(at) > MARGIN;
+                self.late = if is_late { self.late + 1 } else { 0 };
+                if !is_nearer || self.late == LATE_MAX {
+                    self.follow(Some(rival));
                 }
             }
-            None if self.is_lost() && is_nearer => self.parent = Some(from),
+            None if self.is_lost() && is_nearer => self.follow(Some(from)),
             _ => {}
         }
+    }
+
+    fn follow(&mut self, parent: Option<PeerKey>) {
+        self.parent = parent;
+        self.rival = None;
+        self.late = 0;
     }
 
     /// A neighbor that is nearer to the root for the newest beacon.
@@ -316,7 +324,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_old_parent_stays_unless_it_is_clearly_later() {
+    fn the_old_parent_stays_unless_it_is_clearly_later_again_and_again() {
         let (old, other) = (PeerKey(1), PeerKey(2));
         let mut now = Instant::now();
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(1);
@@ -328,12 +336,15 @@ mod tests {
             hop: 1,
         };
         tree.on_beacon(old, beacon(1), now);
-        for (sequence, lag, parent) in [(2, MARGIN, old), (3, 2 * MARGIN, other)] {
+        let (in_time, late) = (MARGIN, 2 * MARGIN);
+        let lags = [in_time, late, in_time, late, late];
+        for (sequence, lag) in (2..).zip(lags) {
             now += PERIOD;
             tree.on_beacon(other, beacon(sequence), now);
             assert_eq!(tree.parent(), Some(old), "it may still bring it");
             tree.on_beacon(old, beacon(sequence), now + lag);
-            assert_eq!(tree.parent(), Some(parent), "after {lag:?}");
+            let parent = if sequence == 6 { other } else { old };
+            assert_eq!(tree.parent(), Some(parent), "beacon {sequence}");
         }
     }
 }

@@ -159,7 +159,7 @@ impl Gate {
         };
         match self {
             Self::Steady => Scenario {
-                duration: seconds(60),
+                duration: seconds(120),
                 publishers: 50,
                 churn: Some(PerMinute(Share::percent(5))),
                 ..base
@@ -191,8 +191,9 @@ impl Gate {
                 undialable: Share::percent(percent),
                 ..base
             },
+            // Long enough that one in a hundred is more than the worst one or two.
             Self::Compared => Scenario {
-                duration: seconds(60),
+                duration: seconds(120),
                 publish_rate: 5,
                 ..base
             },

@@ -17,6 +17,7 @@ pub(super) const BASELINE_PRUNE: u8 = 0xf3;
 const MESSAGE: u8 = 1;
 const ANNOUNCEMENT: u8 = 2;
 const REQUEST: u8 = 3;
+const ASKED: u8 = 4;
 
 /// Bytes of an upgrade request with its answer.
 pub(super) const UPGRADE_BYTES: u64 = 420;
@@ -25,7 +26,7 @@ pub(super) const UPGRADE_BYTES: u64 = 420;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub(super) struct Traffic {
     pub(super) payload: u64,
-    /// Announcements and requests.
+    /// Announcements, requests and what is said of them.
     pub(super) announcements: u64,
     /// Everything else: hello, beacons, shuffles, pings, upgrades.
     pub(super) control: u64,
@@ -38,7 +39,7 @@ impl Traffic {
             (Message::Binary(_), Some(&(MESSAGE | BASELINE_PAYLOAD))) => &mut self.payload,
             (
                 Message::Binary(_),
-                Some(&(ANNOUNCEMENT | REQUEST | BASELINE_ANNOUNCEMENT | BASELINE_REQUEST)),
+                Some(&(ANNOUNCEMENT | REQUEST | ASKED | BASELINE_ANNOUNCEMENT | BASELINE_REQUEST)),
             ) => &mut self.announcements,
             _ => &mut self.control,
         };

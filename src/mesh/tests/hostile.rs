@@ -387,7 +387,9 @@ fn frames() -> impl Strategy<Value = Message> {
         }),
         ids.clone()
             .prop_map(|mut ids| Message::Binary(codec::encode_announcement(&mut ids))),
-        ids.prop_map(|mut ids| Message::Binary(codec::encode_request(&mut ids))),
+        ids.clone()
+            .prop_map(|mut ids| Message::Binary(codec::encode_request(&mut ids))),
+        ids.prop_map(|mut ids| Message::Binary(codec::encode_asked(&mut ids))),
         any::<Vec<u8>>().prop_map(Message::binary),
         any::<String>().prop_map(Message::text),
     ]

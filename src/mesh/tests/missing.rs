@@ -6,7 +6,7 @@ use super::table::Table;
 use crate::{
     config::{HistoryLimits, MeshConfig},
     mesh::{
-        GAP_NEWS_INTERVAL, GAPS_UNTOLD_MAX, News, PeerKey,
+        GAP_NEWS_INTERVAL, GAPS_UNTOLD_MAX, News, Output, PeerKey,
         codec::{self, MessageId},
     },
     message::Message,
@@ -16,19 +16,47 @@ use crate::{
 const SECOND: Duration = Duration::from_secs(1);
 const MILLISECOND: Duration = Duration::from_millis(1);
 
+/// Of the neighbor of [`node_with_neighbor`], as the root.
+const BEACON: &str =
+    r#"{"type":"beacon","term":9,"root":"0000000000000000000000000000000f","sequence":1,"hop":0}"#;
+
 /// A node and its neighbor, which is the test itself.
 fn node_with_neighbor() -> (Table, PeerKey) {
     let mut table = Table::with_nodes(1);
-    let key = table.connect_stranger(0);
-    let hello = r#"{"type":"hello","min":1,"max":1,"id":"0000000000000000000000000000000f","network":"default"}"#;
-    table.frame(0, key, Message::text(hello));
+    let key = neighbor(&mut table, NodeId(0xf));
     (table, key)
+}
+
+fn neighbor(table: &mut Table, id: NodeId) -> PeerKey {
+    let key = table.connect_stranger(0);
+    let hello = format!(r#"{{"type":"hello","min":1,"max":1,"id":"{id}","network":"default"}}"#);
+    table.frame(0, key, Message::text(hello));
+    key
+}
+
+/// To whom the node sends this frame now.
+fn receivers(table: &mut Table, wanted: &Message) -> Vec<PeerKey> {
+    let mut receivers = Vec::new();
+    while let Some(output) = table.nodes[0].poll_output() {
+        if let Output::Send { to, frame } = output
+            && frame == *wanted
+        {
+            receivers.extend(to);
+        }
+    }
+    receivers
 }
 
 fn publication(origin: NodeId, sequence: u32) -> Message {
     let id = MessageId { origin, sequence };
     let frame = codec::encode_publication(id, false, "/", &Message::text("some"));
     Message::Binary(frame)
+}
+
+/// What becomes of [`publication`] of origin 100.
+fn passed_on(sequence: u32) -> Message {
+    let frame = publication(NodeId(100), sequence);
+    Message::Binary(codec::passed_on(frame.as_bytes()))
 }
 
 #[test]
@@ -127,18 +155,84 @@ fn an_origin_that_is_missed_again_and_again_breaks_nothing() {
     assert!(table.news[0].contains(&gap), "{:?}", table.news[0]);
 }
 
-#[test]
-fn a_row_of_missing_messages_is_given_longer() {
-    let (mut table, key) = node_with_neighbor();
+/// Messages of an origin that come at these times, without having been announced: the node learns to expect the next
+/// one soon. Announces that.
+fn announce_next(table: &mut Table, by: PeerKey, announcer: PeerKey, gap: Duration) -> MessageId {
     let origin = NodeId(100);
-    // They come without having been announced: the node learns to expect them soon.
-    (1..=50).for_each(|sequence| table.frame(0, key, publication(origin, sequence)));
-    table.settle();
-    let mut ids = [51, 52, 53].map(|sequence| MessageId { origin, sequence });
-    let announcement = codec::encode_announcement(&mut ids);
-    table.frame(0, key, Message::Binary(announcement));
-    table.pass(249 * MILLISECOND);
-    assert_eq!(table.nodes[0].standing().requested, 2);
+    for sequence in 1..=50 {
+        table.frame(0, by, publication(origin, sequence));
+        table.pass(gap);
+    }
+    let sequence = 51;
+    let id = MessageId { origin, sequence };
+    let announcement = codec::encode_announcement(&mut [id]);
+    table.frame(0, announcer, Message::Binary(announcement));
+    id
+}
+
+#[test]
+fn where_messages_follow_closely_the_next_is_given_longer() {
+    for (gap, wait) in [(100, 80), (10, 250)] {
+        let (mut table, key) = node_with_neighbor();
+        announce_next(&mut table, key, key, gap * MILLISECOND);
+        table.pass((wait - 1) * MILLISECOND);
+        assert_eq!(table.nodes[0].standing().requested, 0, "every {gap} ms");
+        table.pass(MILLISECOND);
+        assert_eq!(table.nodes[0].standing().requested, 1, "every {gap} ms");
+    }
+}
+
+#[test]
+fn what_was_asked_for_in_the_tree_is_not_asked_for_at_once() {
+    let (mut table, parent) = node_with_neighbor();
+    let [child, other] = [16, 17].map(|id| neighbor(&mut table, NodeId(id)));
+    table.frame(0, parent, Message::text(BEACON));
+    for (key, eager) in [(child, true), (other, false)] {
+        let tree = format!(r#"{{"type":"tree","eager":{eager}}}"#);
+        table.frame(0, key, Message::text(tree));
+    }
+    let id = announce_next(&mut table, parent, other, 100 * MILLISECOND);
+    let asked = || Message::Binary(codec::encode_asked(&mut [id]));
+    table.pass(79 * MILLISECOND);
+
+    let ignored = table.nodes[0].standing().ignored;
+    table.frame(0, other, asked());
+    assert_eq!(
+        table.nodes[0].standing().ignored,
+        ignored + 1,
+        "not in the tree"
+    );
+    table.frame(0, parent, asked());
+    assert_eq!(receivers(&mut table, &asked()), [child]);
+    table.frame(0, child, asked());
+    table.pass(149 * MILLISECOND);
+    assert_eq!(table.nodes[0].standing().requested, 0);
     table.pass(MILLISECOND);
-    assert_eq!(table.nodes[0].standing().requested, 3);
+    assert_eq!(table.nodes[0].standing().requested, 1, "it was in vain");
+}
+
+#[test]
+fn who_asks_for_what_is_there_hears_that_it_is_and_does_not_send_it_back() {
+    let (mut table, parent) = node_with_neighbor();
+    let [child, other] = [16, 17].map(|id| neighbor(&mut table, NodeId(id)));
+    table.frame(0, parent, Message::text(BEACON));
+    table.settle();
+    let id = |sequence| MessageId {
+        origin: NodeId(100),
+        sequence,
+    };
+    let announced = |sequence| Message::Binary(codec::encode_announcement(&mut [id(sequence)]));
+    table.frame(0, parent, publication(NodeId(100), 1));
+    assert_eq!(
+        receivers(&mut table, &passed_on(1)),
+        [child, other],
+        "all are new, and want it at once"
+    );
+    let asked = codec::encode_asked(&mut [id(1), id(2)]);
+    table.frame(0, child, Message::Binary(asked));
+    assert_eq!(receivers(&mut table, &announced(1)), [child]);
+
+    table.frame(0, parent, announced(2));
+    table.frame(0, child, publication(NodeId(100), 2));
+    assert_eq!(receivers(&mut table, &passed_on(2)), [other]);
 }

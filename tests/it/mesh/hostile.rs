@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::member::{ANNOUNCEMENT, MESSAGE, Member, REQUEST, TEXT, ids};
+use super::member::{ANNOUNCEMENT, ASKED, MESSAGE, Member, REQUEST, TEXT, ids};
 use super::site::{Site, wait_joined};
 use crate::support::{Frame, Raw, letters};
 
@@ -139,6 +139,7 @@ fn who_breaks_the_protocol_hears_why() {
         (binary(&[ANNOUNCEMENT]), 1002, "a list of ids"),
         (binary(&[REQUEST, 1, 2, 3]), 1002, "a list of ids"),
         ([ids(REQUEST, NOBODY, 0..1025)], 1002, "a list of ids"),
+        (binary(&[ASKED, 0]), 1002, "a list of ids"),
         ([Frame::text(" ".repeat(33 << 10))], 1002, "more than"),
         ([Frame::text("[".repeat(30 << 10))], 1002, unfinished),
         (binary(&[0; (1 << 20) + 1024]), 1009, "larger than"),

@@ -10,6 +10,7 @@ use crate::support::{Frame, Raw};
 pub(super) const MESSAGE: u8 = 1;
 pub(super) const ANNOUNCEMENT: u8 = 2;
 pub(super) const REQUEST: u8 = 3;
+pub(super) const ASKED: u8 = 4;
 
 /// The payload of a message is text.
 pub(super) const TEXT: u8 = 1;
