@@ -288,13 +288,9 @@ impl Mesh {
             // It will not pass them on.
             return;
         }
-        let parent = self.tree.parent();
-        let in_tree = self
-            .neighbors
-            .members_mut()
-            .filter(|(peer, member)| member.is_eager || parent == Some(*peer));
-        let to = in_tree.map(|(peer, _)| peer);
-        let to: Vec<_> = to.filter(|peer| Some(*peer) != from).collect();
+        let others = self.neighbors.members().map(|(peer, _)| peer);
+        let others = others.filter(|peer| Some(*peer) != from);
+        let to: Vec<_> = others.filter(|peer| !self.is_spare(*peer)).collect();
         for ids in ids.chunks(IDS_PER_FRAME_MAX) {
             let frame = codec::encode_asked(&mut ids.to_vec());
             self.send(to.iter().copied(), Message::Binary(frame));
@@ -302,9 +298,7 @@ impl Mesh {
     }
 
     fn on_asked(&mut self, from: PeerKey, ids: &[MessageId], now: Instant) {
-        let member = self.neighbors.member(from);
-        let is_eager = member.is_some_and(|member| member.is_eager);
-        if !is_eager && self.tree.parent() != Some(from) {
+        if self.is_spare(from) {
             // It would not pass them on to here.
             self.standing.ignored += 1;
             return;

@@ -283,7 +283,7 @@ impl Mesh {
     }
 
     /// No messages come or go by it.
-    fn is_spare(&self, peer: PeerKey) -> bool {
+    pub(super) fn is_spare(&self, peer: PeerKey) -> bool {
         let member = self.neighbors.member(peer);
         member.is_some_and(|member| !member.is_eager) && self.tree.parent() != Some(peer)
     }
