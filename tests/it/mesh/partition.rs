@@ -1,30 +1,34 @@
 //! Two halves of a mesh, and one cable between them.
 
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
 
 use super::proxy::{Cable, Proxy};
 use super::site::{Site, wait_joined, wait_tree};
 
-/// Where the nodes are: not where connections seem to come from, so that nobody finds a way past the cable.
+/// Where the nodes are: not where connections seem to come from, so that nobody is verified by dialing back.
+/// Nothing else takes ports there.
 const HERE: Ipv4Addr = Ipv4Addr::new(127, 0, 2, 1);
 /// The halves are one mesh within this time after the cable is mended: it is dialed every second at least.
 const REJOINED: Duration = Duration::from_secs(10);
 
-/// A node that soon notices when a neighbor is silent, and looks for no others than it is told.
-fn site(more: &[&str], peers: &[String]) -> Site {
+/// A node that soon notices when a neighbor is silent. With one neighbor that it has dialed itself it looks
+/// for no others.
+fn site(address: SocketAddr, more: &[&str], peers: &[String]) -> Site {
     let options = [
         ["--ping-interval", "200ms"],
         ["--handshake-timeout", "500ms"],
         ["--retry-max", "1s"],
         ["--degree", "1"],
     ];
-    Site::start_at(
-        (HERE, 0).into(),
-        &[options.as_flattened(), more].concat(),
-        peers,
-    )
+    Site::start_at(address, &[options.as_flattened(), more].concat(), peers)
+}
+
+/// Different ones, known before anybody listens there.
+fn free_addresses<const N: usize>() -> [SocketAddr; N] {
+    let bound = [(); N].map(|()| TcpListener::bind((HERE, 0)).expect("a free port"));
+    bound.map(|listener| listener.local_addr().expect("a bound socket"))
 }
 
 fn texts(when: &str, places: impl IntoIterator<Item = usize>) -> BTreeSet<String> {
@@ -42,16 +46,25 @@ fn publish(sites: &[Site], texts: &BTreeSet<String>) {
 #[test]
 fn halves_that_were_cut_apart_tell_each_other_what_they_missed() {
     let cable = Cable::default();
-    let mut sites = vec![site(&[], &[])];
-    sites.push(site(&[], &[sites[0].url()]));
-    sites.push(site(&[], &[sites[0].url(), sites[1].url()]));
+    let addresses: [_; 7] = free_addresses();
     // One side dials on one way, the other side on another.
-    let there = Proxy::start(sites[0].address(), &cable);
-    sites.push(site(&[], &[there.url()]));
-    sites.push(site(&[], &[sites[3].url()]));
-    let back = Proxy::start(sites[4].address(), &cable);
-    sites.push(site(&[], &[sites[3].url(), sites[4].url()]));
-    sites.push(site(&[], &[sites[0].url(), back.url()]));
+    let there = Proxy::start(addresses[0], &cable);
+    let back = Proxy::start(addresses[4], &cable);
+    let url = |place: usize| format!("ws://{}/", addresses[place]);
+    // Everybody dials somebody on its own side, and so never looks for a way past the cable.
+    let peers = [
+        vec![url(1)],
+        vec![url(2)],
+        vec![url(0)],
+        vec![url(4), there.url()],
+        vec![url(5)],
+        vec![url(3)],
+        vec![url(0), back.url()],
+    ];
+    let started = addresses.into_iter().zip(&peers);
+    let sites: Vec<_> = started
+        .map(|(address, peers)| site(address, &[], peers))
+        .collect();
     let all = || 0..sites.len();
     let halves = [vec![0, 1, 2, 6], vec![3, 4, 5]];
     wait_joined(&sites.iter().collect::<Vec<_>>(), sites.len());
@@ -121,9 +134,9 @@ fn halves_that_were_cut_apart_tell_each_other_what_they_missed() {
 fn what_lies_beyond_the_history_is_reported() {
     let options = ["--history-messages", "5", "--history", "10s"];
     let cable = Cable::default();
-    let a = site(&options, &[]);
+    let a = site((HERE, 0).into(), &options, &[]);
     let way = Proxy::start(a.address(), &cable);
-    let b = site(&options, &[way.url()]);
+    let b = site((HERE, 0).into(), &options, &[way.url()]);
     wait_joined(&[&a, &b], 2);
     cable.cut();
     let texts: Vec<_> = (0..20).map(|n| format!("number {n}")).collect();
