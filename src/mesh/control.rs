@@ -76,11 +76,22 @@ pub(super) struct Hello {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Beacon {
     pub(super) term: u64,
+    /// How far the root stood from the others when it became the root: milliseconds of a round trip.
+    #[serde(default = "unknown", skip_serializing_if = "is_unknown")]
+    pub(super) distance: u32,
     #[serde(with = "id_text")]
     pub(super) root: NodeId,
     pub(super) sequence: u32,
     /// From the root to the sender.
     pub(super) hop: u32,
+}
+
+fn unknown() -> u32 {
+    u32::MAX
+}
+
+fn is_unknown(distance: &u32) -> bool {
+    *distance == unknown()
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -238,9 +249,22 @@ mod tests {
                 format!(r#"{{"type":"beacon","term":3,"root":"{id}","sequence":9,"hop":2}}"#),
                 Control::Beacon(Beacon {
                     term: 3,
+                    distance: u32::MAX,
                     root: NodeId(10),
                     sequence: 9,
                     hop: 2,
+                }),
+            ),
+            (
+                format!(
+                    r#"{{"type":"beacon","term":3,"distance":41,"root":"{id}","sequence":9,"hop":0}}"#
+                ),
+                Control::Beacon(Beacon {
+                    term: 3,
+                    distance: 41,
+                    root: NodeId(10),
+                    sequence: 9,
+                    hop: 0,
                 }),
             ),
             (
@@ -310,6 +334,7 @@ mod tests {
         );
         let beacon = Beacon {
             term: NUMBER_MAX + 1,
+            distance: 0,
             root: NodeId(1),
             sequence: 1,
             hop: 0,

@@ -254,6 +254,10 @@ impl Mesh {
             return;
         };
         neighbor.id = Some(hello.id);
+        if let (Side::Dialed(_), Stage::Greeting { until }) = (&neighbor.side, &neighbor.stage) {
+            let left = until.saturating_duration_since(now);
+            self.distance.on_round_trip(GREETING_TIMEOUT - left);
+        }
         if let (Some(Purpose::Verify(target, id)), Side::Dialed(url)) =
             (&neighbor.purpose, &neighbor.side)
         {

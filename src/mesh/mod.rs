@@ -11,13 +11,14 @@
 //! | `neighbors` | the connections, and who is at their other ends |
 //! | `joining`, `leaving` | the first words on a connection and the last; two connections to one node |
 //! | `overlay`, `upkeep` | whom else this node knows; whom it connects to, and when |
-//! | `tree` | the root, and by which neighbor messages come soonest |
+//! | `tree`, `distance` | the root, and by which neighbor messages come soonest; how near a node is to all |
 //! | `gossip` | messages: taken in once, passed on, announced, asked for |
 //! | `seen`, `window`, `missing`, `patience`, `history` | what is there, of all origins and of one; what is not and when to ask for it; what is kept for others |
 //! | `scope` | to whom an address may be told |
 
 mod codec;
 mod control;
+mod distance;
 mod gossip;
 mod history;
 mod joining;
@@ -44,8 +45,8 @@ use rand::rngs::Xoshiro256PlusPlus;
 
 pub(crate) use self::news::{News, Standing};
 use self::{
-    control::Control, history::History, missing::Missing, neighbors::Neighbors, overlay::Overlay,
-    patience::Patience, seen::Seen, tree::Tree,
+    control::Control, distance::Distance, history::History, missing::Missing, neighbors::Neighbors,
+    overlay::Overlay, patience::Patience, seen::Seen, tree::Tree,
 };
 use crate::{
     budget::Budget,
@@ -175,6 +176,7 @@ pub(crate) struct Mesh {
     neighbors: Neighbors,
     overlay: Overlay,
     tree: Tree,
+    distance: Distance,
     seen: Seen,
     /// What this node has published, which nobody else may have yet, and what others have.
     own_history: History,
@@ -230,6 +232,7 @@ impl Mesh {
             neighbors: Neighbors::default(),
             overlay: Overlay::new(&place.configured, now),
             tree: Tree::new(place.id, config.is_leaf, now, &mut rng),
+            distance: Distance::default(),
             seen: Seen::new(patience, now),
             own_history: History::new(config.history),
             history: History::new(config.history),
@@ -271,7 +274,8 @@ impl Mesh {
             }
         }
         self.tell_gaps(now);
-        if self.tree.expire(now, &mut self.rng) {
+        let distance = self.distance.millis();
+        if self.tree.expire(distance, now, &mut self.rng) {
             self.send_beacon();
             self.look_for_silent(now);
         }

@@ -5,9 +5,10 @@
 //! parent is kept for as long as it is nearer to the root than this node for the same beacon, and brings it
 //! hardly later. So along the parents the hops decrease, and there is no cycle once a beacon has gone
 //! through. When the beacons stay away, somebody claims the root for itself, in the next term. A higher term
-//! wins, then the lesser id.
+//! wins, then who is nearer to the middle, which makes all ways shorter, then the lesser id.
 
 use std::{
+    cmp::{Ordering, Reverse},
     collections::BTreeMap,
     time::{Duration, Instant},
 };
@@ -40,22 +41,13 @@ const TERM_JUMP_MAX: u64 = 1 << 16;
 /// more than that.
 const BEACONS_BURST: u32 = 16;
 
-/// The root as this node sees it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Root {
-    term: u64,
-    id: NodeId,
-    /// Of the newest beacon, and the hops it took to here.
-    sequence: u32,
-    hop: u32,
-}
-
 #[derive(Debug)]
 pub(super) struct Tree {
     id: NodeId,
     /// It neither claims the root nor passes beacons on.
     is_leaf: bool,
-    root: Option<Root>,
+    /// The newest beacon, with the hops that it took to here: what this node tells its neighbors.
+    newest: Option<Beacon>,
     parent: Option<PeerKey>,
     /// Who has brought the newest beacon while the parent has not, and when.
     rival: Option<(PeerKey, Instant)>,
@@ -88,7 +80,7 @@ impl Tree {
         Self {
             id,
             is_leaf,
-            root: None,
+            newest: None,
             parent: None,
             rival: None,
             late: 0,
@@ -105,16 +97,16 @@ impl Tree {
     }
 
     pub(super) fn is_root(&self) -> bool {
-        self.root.is_some_and(|root| root.id == self.id)
+        self.root() == Some(self.id)
     }
 
     pub(super) fn root(&self) -> Option<NodeId> {
-        self.root.map(|root| root.id)
+        self.newest.map(|beacon| beacon.root)
     }
 
     /// Hops from the root to here.
     pub(super) fn hop(&self) -> u32 {
-        self.root.map_or(0, |root| root.hop)
+        self.newest.map_or(0, |beacon| beacon.hop)
     }
 
     /// Neither the root nor below a parent: it cannot tell by which neighbor messages come.
@@ -124,13 +116,7 @@ impl Tree {
 
     /// What this node tells its neighbors; nothing before it knows a root, and of a leaf never.
     pub(super) fn beacon(&self) -> Option<Beacon> {
-        let root = self.root.filter(|_| !self.is_leaf)?;
-        Some(Beacon {
-            term: root.term,
-            root: root.id,
-            sequence: root.sequence,
-            hop: root.hop,
-        })
+        self.newest.filter(|_| !self.is_leaf)
     }
 
     /// A connection to a neighbor is there.
@@ -175,29 +161,34 @@ impl Tree {
         }
     }
 
-    /// Does what is due. Returns whether our beacon is to be sent to all neighbors.
-    pub(super) fn expire(&mut self, now: Instant, rng: &mut impl Rng) -> bool {
+    /// Does what is due. `distance`: how far this node stands from the others. Returns whether our beacon is to be
+    /// sent to all neighbors.
+    pub(super) fn expire(&mut self, distance: u32, now: Instant, rng: &mut impl Rng) -> bool {
         if let Some((rival, _)) = self.rival.filter(|(_, at)| *at + SETTLE <= now) {
             self.follow(Some(rival));
         }
         if self.beat_at().is_none_or(|at| at > now) {
             return false;
         }
-        let (term, sequence) = match self.root {
-            Some(root) if root.id == self.id => (root.term, root.sequence.wrapping_add(1)),
-            Some(root) => (root.term + 1, 1),
-            None => (1, 1),
+        let own = match self.newest.filter(|newest| newest.root == self.id) {
+            Some(own) => Beacon {
+                sequence: own.sequence.wrapping_add(1).max(1),
+                ..own
+            },
+            None => {
+                self.claim_delay = rng.random_range(Duration::ZERO..CLAIM_SPREAD);
+                let term = self.newest.map_or(0, |newest| newest.term) + 1;
+                Beacon {
+                    // A mesh in which somebody has used the terms up begins anew.
+                    term: if term > NUMBER_MAX { 1 } else { term },
+                    distance,
+                    root: self.id,
+                    sequence: 1,
+                    hop: 0,
+                }
+            }
         };
-        if !self.is_root() {
-            self.claim_delay = rng.random_range(Duration::ZERO..CLAIM_SPREAD);
-        }
-        self.root = Some(Root {
-            // A mesh in which somebody has used the terms up begins anew.
-            term: if term > NUMBER_MAX { 1 } else { term },
-            id: self.id,
-            sequence: sequence.max(1),
-            hop: 0,
-        });
+        self.newest = Some(own);
         self.follow(None);
         self.has_lost_root = false;
         self.heard_at = Some(now);
@@ -215,7 +206,7 @@ impl Tree {
         if self.is_root() {
             return Some(heard_at + PERIOD);
         }
-        let is_near = self.has_lost_root || self.root.is_none();
+        let is_near = self.has_lost_root || self.newest.is_none();
         let halves = if is_near {
             PATIENCE_HALVES_NEAR
         } else {
@@ -225,15 +216,14 @@ impl Tree {
     }
 
     fn compare(&self, beacon: &Beacon) -> Order {
-        let Some(root) = self.root else {
+        let Some(newest) = self.newest else {
             return Order::Better;
         };
-        // A higher term, the lesser id, a later beacon.
-        let ours = (root.term, std::cmp::Reverse(root.id), root.sequence);
-        match (beacon.term, std::cmp::Reverse(beacon.root), beacon.sequence).cmp(&ours) {
-            std::cmp::Ordering::Greater => Order::Better,
-            std::cmp::Ordering::Equal => Order::Same,
-            std::cmp::Ordering::Less => Order::Worse,
+        let order = |beacon: &Beacon| (rank(beacon), beacon.sequence);
+        match order(beacon).cmp(&order(&newest)) {
+            Ordering::Greater => Order::Better,
+            Ordering::Equal => Order::Same,
+            Ordering::Less => Order::Worse,
         }
     }
 
@@ -243,16 +233,16 @@ impl Tree {
             // Nobody else sends our beacons anew.
             return false;
         }
-        if let Some(root) = self.root {
-            if beacon.term > root.term.saturating_add(TERM_JUMP_MAX) {
+        if let Some(newest) = self.newest {
+            if beacon.term > newest.term.saturating_add(TERM_JUMP_MAX) {
                 return false;
             }
             let silence = self
                 .heard_at
                 .map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
             let beats = silence.as_nanos() / (PERIOD / 2).as_nanos() + 2;
-            let is_same = (root.term, root.id) == (beacon.term, beacon.root);
-            if is_same && u128::from(beacon.sequence - root.sequence) > beats {
+            let is_same = rank(&newest) == rank(beacon);
+            if is_same && u128::from(beacon.sequence - newest.sequence) > beats {
                 return false;
             }
         }
@@ -260,14 +250,11 @@ impl Tree {
     }
 
     fn adopt(&mut self, from: PeerKey, beacon: &Beacon, now: Instant) -> Verdict {
-        let before = self.root.replace(Root {
-            term: beacon.term,
-            id: beacon.root,
-            sequence: beacon.sequence,
+        let before = self.newest.replace(Beacon {
             hop: beacon.hop + 1,
+            ..*beacon
         });
-        let is_same =
-            before.is_some_and(|before| (before.term, before.id) == (beacon.term, beacon.root));
+        let is_same = before.is_some_and(|before| rank(&before) == rank(beacon));
         self.heard_at = Some(now);
         self.has_lost_root = false;
         match self.parent {
@@ -302,13 +289,18 @@ impl Tree {
 
     /// A neighbor that is nearer to the root for the newest beacon.
     fn nearer(&self) -> Option<PeerKey> {
-        let root = self.root?;
+        let newest = self.newest?;
         let same = self.beacons.iter().filter(|(_, beacon)| {
-            (beacon.term, beacon.root, beacon.sequence) == (root.term, root.id, root.sequence)
+            (rank(beacon), beacon.sequence) == (rank(&newest), newest.sequence)
         });
         let nearest = same.min_by_key(|(_, beacon)| beacon.hop)?;
-        (nearest.1.hop < root.hop).then_some(*nearest.0)
+        (nearest.1.hop < newest.hop).then_some(*nearest.0)
     }
+}
+
+/// By which of two roots is the root: the greater.
+fn rank(beacon: &Beacon) -> (u64, Reverse<u32>, Reverse<NodeId>) {
+    (beacon.term, Reverse(beacon.distance), Reverse(beacon.root))
 }
 
 enum Order {
@@ -331,6 +323,7 @@ mod tests {
         let mut tree = Tree::new(NodeId(9), false, now, &mut rng);
         let beacon = |sequence| Beacon {
             term: 1,
+            distance: 0,
             root: NodeId(1),
             sequence,
             hop: 1,
@@ -346,5 +339,34 @@ mod tests {
             let parent = if sequence == 6 { other } else { old };
             assert_eq!(tree.parent(), Some(parent), "beacon {sequence}");
         }
+    }
+
+    #[test]
+    fn of_those_who_claim_at_once_the_one_nearest_to_all_is_the_root() {
+        let now = Instant::now();
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(1);
+        let mut tree = Tree::new(NodeId(5), false, now, &mut rng);
+        tree.on_joined(now);
+        assert!(tree.expire(40, now + PERIOD * 2, &mut rng));
+        assert_eq!(tree.beacon().map(|own| own.distance), Some(40));
+        let claims = [
+            (41, 1, Verdict::Known),
+            (40, 6, Verdict::Known),
+            (40, 4, Verdict::PassOn),
+            (39, 9, Verdict::PassOn),
+            (u32::MAX, 2, Verdict::Known),
+        ];
+        for (distance, id, verdict) in claims {
+            let claim = Beacon {
+                term: 1,
+                distance,
+                root: NodeId(id),
+                sequence: 1,
+                hop: 0,
+            };
+            let peer = PeerKey(distance.into());
+            assert_eq!(tree.on_beacon(peer, claim, now), verdict, "{distance} {id}");
+        }
+        assert_eq!(tree.root(), Some(NodeId(9)));
     }
 }

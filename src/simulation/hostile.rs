@@ -150,7 +150,7 @@ impl Hostile {
         let beacon = |term: u64, root: u128, sequence: u64| {
             let root = NodeId(root);
             Message::text(format!(
-                r#"{{"type":"beacon","term":{term},"root":"{root}","sequence":{sequence},"hop":0}}"#
+                r#"{{"type":"beacon","term":{term},"distance":0,"root":"{root}","sequence":{sequence},"hop":0}}"#
             ))
         };
         let root = self.chance.id();

@@ -153,6 +153,7 @@ fn terms_and_sequences_do_not_jump() {
     let key = stranger(&mut table, 100);
     let beacon = Beacon {
         term: 1 << 40,
+        distance: 0,
         root: NodeId(0),
         sequence: 1,
         hop: 0,
@@ -160,6 +161,7 @@ fn terms_and_sequences_do_not_jump() {
     table.frame(0, key, text(&Control::Beacon(beacon)));
     let beacon = Beacon {
         term: 1,
+        distance: u32::MAX,
         root: root.expect("there is a root"),
         sequence: 1 << 30,
         hop: 0,
@@ -179,6 +181,7 @@ fn a_flood_of_beacons_is_passed_on_in_small_numbers() {
     for n in 0..1000 {
         let beacon = Beacon {
             term: 2 + n,
+            distance: 0,
             root: NodeId(1000),
             sequence: 1,
             hop: 0,
@@ -355,13 +358,15 @@ fn frames() -> impl Strategy<Value = Message> {
         }),
         (
             0u64..4,
+            prop::sample::select(vec![0, 30, u32::MAX]),
             prop::sample::select(vec![0, 1, 2, 50]),
             0u32..9,
             0u32..9
         )
-            .prop_map(|(term, root, sequence, hop)| {
+            .prop_map(|(term, distance, root, sequence, hop)| {
                 text(&Control::Beacon(Beacon {
                     term,
+                    distance,
                     root: NodeId(root),
                     sequence,
                     hop,

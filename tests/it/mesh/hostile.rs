@@ -221,7 +221,7 @@ fn floods_of_control_frames_cost_little() {
         member.say(&json!({"type": "reached", "url": urls[0], "ok": number % 2 == 0}));
         let term = if number % 2 == 0 { greatest } else { number };
         member.say(
-            &json!({"type": "beacon", "term": term, "root": root, "sequence": number, "hop": 0}),
+            &json!({"type": "beacon", "term": term, "distance": 0, "root": root, "sequence": number, "hop": 0}),
         );
         if number % 1000 == 0 {
             pair.assert_delivers();
