@@ -359,29 +359,21 @@ impl Mesh {
         if has_room || !hello.urgent || !self.evictions.take(now) {
             return has_room;
         }
-        let parent = self.tree.parent();
-        let mut replaceable: Vec<_> = self
+        let alike = self
             .neighbors
             .iter()
             .filter(|(_, neighbor)| !neighbor.is_configured())
             .filter_map(|(peer, neighbor)| Some((peer, neighbor.member()?)))
-            .filter(|(_, other)| other.is_dialable() == member.is_dialable())
-            .map(|(peer, other)| (other.is_eager || parent == Some(peer), peer))
-            .collect();
+            .filter(|(_, other)| other.is_dialable() == member.is_dialable());
         // Rather one by which no messages come or go.
-        replaceable.sort_unstable();
-        let in_tree = replaceable
-            .iter()
-            .filter(|(is_in_tree, _)| *is_in_tree)
-            .count();
-        let choice = match replaceable.len() - in_tree {
-            0 => in_tree,
-            spare => spare,
-        };
-        if choice == 0 {
+        let (spare, in_tree): (Vec<_>, Vec<_>) = alike
+            .map(|(peer, _)| peer)
+            .partition(|peer| self.is_spare(*peer));
+        let choice = if spare.is_empty() { in_tree } else { spare };
+        if choice.is_empty() {
             return false;
         }
-        let (_, evicted) = replaceable[self.rng.random_range(0..choice as u64) as usize];
+        let evicted = choice[self.rng.random_range(0..choice.len() as u64) as usize];
         let own = self
             .neighbors
             .member(evicted)

@@ -156,6 +156,7 @@ impl Mesh {
 
     /// What a connection was to this node it is no longer.
     pub(super) fn leave(&mut self, peer: PeerKey, stage: Stage, fate: Fate, now: Instant) {
+        let was_spare = self.is_spare(peer);
         let Some(neighbor) = self.neighbors.get_mut(peer) else {
             return;
         };
@@ -163,7 +164,7 @@ impl Mesh {
             return;
         };
         let has_members = self.neighbors.has_members();
-        if member.is_eager || self.tree.parent() == Some(peer) {
+        if !was_spare {
             self.torn_at = Some(now);
         }
         self.tree.on_left(peer, has_members);
