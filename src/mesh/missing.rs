@@ -298,6 +298,18 @@ mod tests {
     }
 
     #[test]
+    fn of_many_who_have_a_message_some_are_remembered() {
+        let start = Instant::now();
+        let mut missing = Missing::default();
+        let all: Vec<_> = (0..20).map(PeerKey).collect();
+        for by in &all {
+            assert!(missing.on_announced(id(1), *by, Duration::ZERO, start));
+        }
+        let announcers = missing.remove(id(1)).map(|came| came.announcers);
+        assert_eq!(announcers.as_deref(), Some(&all[..ANNOUNCERS_MAX]));
+    }
+
+    #[test]
     fn one_neighbor_cannot_take_the_room_of_others() {
         let start = Instant::now();
         let mut missing = Missing::default();

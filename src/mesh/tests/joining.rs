@@ -1,7 +1,12 @@
 use std::time::Duration;
 
 use super::table::{Table, url};
-use crate::{config::MeshConfig, mesh::News};
+use crate::{
+    config::MeshConfig,
+    mesh::{News, Output, PeerKey, Side, control::Control},
+    message::Message,
+    node_id::NodeId,
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -255,4 +260,30 @@ fn who_was_stopped_for_a_while_does_not_take_the_others_for_silent() {
     table.pass(10 * SECOND);
     assert!(table.closes.is_empty(), "{:?}", table.closes);
     assert_eq!(degrees(&table), [4; 5]);
+}
+
+#[test]
+fn who_claims_the_root_tells_how_long_those_it_has_dialed_take_to_answer() {
+    let mut table = Table::with_nodes(1);
+    for (other, millis) in [(1, 30), (2, 50), (3, 40)] {
+        let (key, dialed) = (PeerKey(other), Side::Dialed(url(other as usize)));
+        let address = url(other as usize).host().parse().expect("an address");
+        table.nodes[0].on_opened(key, dialed, address, table.now);
+        table.now += Duration::from_millis(millis);
+        let id = NodeId(100 + u128::from(other));
+        let hello =
+            format!(r#"{{"type":"hello","min":1,"max":1,"id":"{id}","network":"default"}}"#);
+        table.nodes[0].on_frame(key, Message::text(hello), table.now);
+    }
+    let claim = loop {
+        if let Some(Output::Send { frame, .. }) = table.nodes[0].poll_output()
+            && let Message::Text(text) = frame
+            && let Ok(Control::Beacon(beacon)) = Control::decode(&text)
+        {
+            break beacon;
+        }
+        table.now = table.nodes[0].next_deadline().expect("it will claim");
+        table.nodes[0].expire(table.now);
+    };
+    assert_eq!((claim.distance, claim.hop), (40, 0));
 }

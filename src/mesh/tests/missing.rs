@@ -22,7 +22,12 @@ const BEACON: &str =
 
 /// A node and its neighbor, which is the test itself.
 fn node_with_neighbor() -> (Table, PeerKey) {
-    let mut table = Table::with_nodes(1);
+    configured_with_neighbor(MeshConfig::default())
+}
+
+fn configured_with_neighbor(config: MeshConfig) -> (Table, PeerKey) {
+    let mut table = Table::new();
+    table.add(config, &[]);
     let key = neighbor(&mut table, NodeId(0xf));
     (table, key)
 }
@@ -235,4 +240,29 @@ fn who_asks_for_what_is_there_hears_that_it_is_and_does_not_send_it_back() {
     table.frame(0, parent, announced(2));
     table.frame(0, child, publication(NodeId(100), 2));
     assert_eq!(receivers(&mut table, &passed_on(2)), [other]);
+}
+
+#[test]
+fn who_lacks_a_message_says_so_in_the_tree_but_not_as_a_leaf() {
+    for is_leaf in [false, true] {
+        let (mut table, parent) = configured_with_neighbor(MeshConfig {
+            is_leaf,
+            ..MeshConfig::default()
+        });
+        let announcer = neighbor(&mut table, NodeId(16));
+        table.frame(0, parent, Message::text(BEACON));
+        table.frame(
+            0,
+            announcer,
+            Message::text(r#"{"type":"tree","eager":false}"#),
+        );
+        let id = announce_next(&mut table, parent, announcer, 100 * MILLISECOND);
+        table.now += 80 * MILLISECOND;
+        let now = table.now;
+        table.nodes[0].expire(now);
+        assert_eq!(table.nodes[0].standing().requested, 1);
+        let asked = Message::Binary(codec::encode_asked(&mut [id]));
+        let told = if is_leaf { vec![] } else { vec![parent] };
+        assert_eq!(receivers(&mut table, &asked), told);
+    }
 }
