@@ -11,7 +11,7 @@ use std::{
 use super::codec::MessageId;
 use crate::node_id::NodeId;
 
-const PATIENCE_MIN: Duration = Duration::from_millis(80);
+const PATIENCE_MIN: Duration = Duration::from_millis(100);
 const PATIENCE_MAX: Duration = Duration::from_millis(500);
 /// With an origin of which nothing is known yet.
 const PATIENCE_FIRST: Duration = Duration::from_millis(400);

@@ -177,7 +177,7 @@ fn announce_next(table: &mut Table, by: PeerKey, announcer: PeerKey, gap: Durati
 
 #[test]
 fn where_messages_follow_closely_the_next_is_given_longer() {
-    for (gap, wait) in [(100, 80), (10, 250)] {
+    for (gap, wait) in [(100, 100), (10, 250)] {
         let (mut table, key) = node_with_neighbor();
         announce_next(&mut table, key, key, gap * MILLISECOND);
         table.pass((wait - 1) * MILLISECOND);
@@ -198,7 +198,7 @@ fn what_was_asked_for_in_the_tree_is_not_asked_for_at_once() {
     }
     let id = announce_next(&mut table, parent, other, 100 * MILLISECOND);
     let asked = || Message::Binary(codec::encode_asked(&mut [id]));
-    table.pass(79 * MILLISECOND);
+    table.pass(99 * MILLISECOND);
 
     let ignored = table.nodes[0].standing().ignored;
     table.frame(0, other, asked());
@@ -257,7 +257,7 @@ fn who_lacks_a_message_says_so_in_the_tree_but_not_as_a_leaf() {
             Message::text(r#"{"type":"tree","eager":false}"#),
         );
         let id = announce_next(&mut table, parent, announcer, 100 * MILLISECOND);
-        table.now += 80 * MILLISECOND;
+        table.now += 100 * MILLISECOND;
         let now = table.now;
         table.nodes[0].expire(now);
         assert_eq!(table.nodes[0].standing().requested, 1);
