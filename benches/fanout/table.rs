@@ -80,9 +80,9 @@ impl Report {
                 "{}, {} peers: {} {}",
                 row.name, row.peers, SERVERS[this], row.unit
             ),
-            value: format!("{value:.0}"),
+            value: figure(value),
             minimum: String::new(),
-            wanted: format!("{wanted:.0}"),
+            wanted: figure(wanted),
             is_met: value <= wanted,
         });
     }
@@ -137,7 +137,7 @@ impl fmt::Display for Column {
         }
         let share = self.generator_shares.median();
         if share.is_nan() {
-            return write!(f, "{median:.0}");
+            return f.write_str(&figure(median));
         }
         write!(
             f,
@@ -146,4 +146,10 @@ impl fmt::Display for Column {
             share * 100.0
         )
     }
+}
+
+/// With a decimal where it matters.
+fn figure(value: f64) -> String {
+    let decimals = usize::from(value > 0.0 && value < 100.0);
+    format!("{value:.decimals$}")
 }

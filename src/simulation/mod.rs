@@ -1,7 +1,7 @@
 //! A deterministic simulation of the mesh: up to a hundred thousand nodes with the real protocol, in a
 //! virtual network that delays, loses, stalls, is cut and heals, with nodes that die and nodes that do harm.
 //!
-//! [`run`] takes a [`Scenario`] and returns a [`Report`]. Virtual time is in whole microseconds, all chance
+//! [`run()`] takes a [`Scenario`] and returns a [`Report`]. Virtual time is in whole microseconds, all chance
 //! comes from one seed, nothing iterates in an order of its own, and no rounding of a machine steers anything:
 //! equal scenarios give equal reports, down to the hash of everything that happened ([`Report::trace`]).
 //!
