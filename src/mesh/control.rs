@@ -67,7 +67,7 @@ pub(super) struct Hello {
     /// By origin, up to which sequence it has everything. Absent: it begins now, and wants nothing from before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) have: Option<BTreeMap<String, u32>>,
-    /// The highest sequences that it has, where some are missing below.
+    /// The highest sequences that it has or has begun after, where some are missing below.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) ahead: BTreeMap<String, u32>,
 }

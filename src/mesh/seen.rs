@@ -102,7 +102,7 @@ impl Seen {
         self.note(id.origin, has_hole, 0, now);
     }
 
-    /// By origin, up to where everything is there, and up to where something is: of those heard of last.
+    /// By origin, up to where everything is there, and what is the highest known: of those heard of last.
     pub(super) fn have(&self) -> BTreeMap<String, (u32, u32)> {
         let mut windows: Vec<_> = self.young.iter().chain(&self.old).collect();
         if windows.len() > HAVE_MAX {
@@ -112,7 +112,7 @@ impl Seen {
             windows.truncate(HAVE_MAX);
         }
         let have = windows.into_iter();
-        have.map(|(id, window)| (id.to_string(), (window.floor(), window.highest_there())))
+        have.map(|(id, window)| (id.to_string(), (window.floor(), window.highest_known())))
             .collect()
     }
 

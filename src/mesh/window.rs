@@ -58,6 +58,11 @@ impl Window {
         self.floor + (self.bits.len() as u32 * 64 - last.leading_zeros())
     }
 
+    /// The highest that is there, or was there already for others when this node began.
+    pub(super) fn highest_known(&self) -> u32 {
+        self.highest_there().max(self.heard_from.saturating_sub(1))
+    }
+
     /// Whether it is for others only: it was published before this node began.
     pub(super) fn is_old(&self, sequence: u32) -> bool {
         sequence < self.heard_from

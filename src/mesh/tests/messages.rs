@@ -199,6 +199,26 @@ fn who_begins_hears_what_is_published_from_then_on() {
 }
 
 #[test]
+fn who_begins_beside_one_that_has_only_begun_hears_nothing_from_before() {
+    let mut table = Table::with_nodes(4);
+    table.connect(1, 0);
+    table.pass(SECOND);
+    (1..=12).for_each(|n| table.publish(0, &n.to_string()));
+    table.pass(SECOND);
+    // The third begins, and is alone before it has got any of it for others. Then the fourth comes.
+    let (_, key) = table.connect(2, 1);
+    table.settle();
+    table.cut(key);
+    table.connect(3, 2);
+    table.pass(2 * SECOND);
+    table.connect(3, 1);
+    table.pass(5 * SECOND);
+    table.publish(0, "13");
+    table.pass(5 * SECOND);
+    assert_eq!(table.heard(3), ["13"]);
+}
+
+#[test]
 fn who_begins_between_two_parts_carries_what_each_has_missed_of_the_other() {
     let mut table = row(3);
     table.publish(0, "known to all");
