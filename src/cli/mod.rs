@@ -11,6 +11,7 @@ mod messages;
 mod simulate;
 mod typed;
 
+use std::ffi::OsString;
 use std::fmt::Display;
 
 use clap::error::ErrorKind;
@@ -80,8 +81,7 @@ impl Cli {
     /// Reads the arguments and the environment of the process. Ends the process with the help
     /// (status 0) or with what is wrong (status 2).
     pub(crate) fn from_process() -> Cli {
-        let read = || Cli::from_arg_matches(&command().try_get_matches()?);
-        read().unwrap_or_else(|error| error.exit())
+        read(std::env::args_os().collect()).unwrap_or_else(|error| error.exit())
     }
 
     /// What is to be done instead of running a node.
@@ -125,17 +125,51 @@ pub(crate) fn usage_error(what: impl Display) -> clap::Error {
     command().error(ErrorKind::ValueValidation, what)
 }
 
+/// Reads a command line, which begins with the name of the program.
+fn read(words: Vec<OsString>) -> Result<Cli, clap::Error> {
+    let command = command();
+    if let Some((option, next)) = option_without_value(&command, &words) {
+        let what = format!("{option} needs a value, and `{next}` is another option");
+        return Err(usage_error(what));
+    }
+    Cli::from_arg_matches(&command.try_get_matches_from(words)?)
+}
+
+/// An option that is followed by another one where its value should be, which would be taken for the value.
+fn option_without_value<'a>(
+    command: &clap::Command,
+    words: &'a [OsString],
+) -> Option<(&'a str, &'a str)> {
+    let of_subcommands = command
+        .get_subcommands()
+        .flat_map(clap::Command::get_arguments);
+    let args: Vec<_> = command.get_arguments().chain(of_subcommands).collect();
+    let arg_of = |word: &str| {
+        let long = word.strip_prefix("--")?;
+        args.iter().find(|arg| arg.get_long() == Some(long))
+    };
+    words.windows(2).find_map(|pair| {
+        let (option, next) = (pair[0].to_str()?, pair[1].to_str()?);
+        let is_bare = takes_value(arg_of(option)?) && arg_of(next).is_some();
+        is_bare.then_some((option, next))
+    })
+}
+
+fn takes_value(arg: &clap::Arg) -> bool {
+    matches!(arg.get_action(), ArgAction::Set | ArgAction::Append)
+}
+
 /// The options as declared above, with what holds for all of them.
 fn command() -> clap::Command {
     let command = Cli::command().mut_subcommand("simulate", |simulate| {
         simulate.mut_args(|arg| {
-            let takes_value = matches!(arg.get_action(), ArgAction::Set);
+            let takes_value = takes_value(&arg);
             arg.allow_hyphen_values(takes_value)
         })
     });
     command.mut_args(|arg| {
         let is_empty = |name| std::env::var_os(name).is_some_and(|value| value.is_empty());
-        let takes_value = matches!(arg.get_action(), ArgAction::Set | ArgAction::Append);
+        let takes_value = takes_value(&arg);
         let arg = match arg.get_env() {
             // Set to nothing is how a variable is unset in many a configuration file.
             Some(name) if is_empty(name) => arg.env(None),
@@ -155,7 +189,7 @@ mod tests {
 
     fn cli(line: &str) -> Result<Cli, clap::Error> {
         let words = std::iter::once("wsmesh").chain(line.split_whitespace());
-        Cli::from_arg_matches(&command().try_get_matches_from(words)?)
+        read(words.map(OsString::from).collect())
     }
 
     fn config(line: &str) -> Config {
@@ -302,6 +336,8 @@ mod tests {
             ("-p ws://a,", ["--peers: `` is empty", "stray comma"]),
             ("-b a:1 --interval 10", ["--interval: `10`", "no unit"]),
             ("-b a:1 --interval -1s", ["--interval: `-1s`", "negative"]),
+            ("--degree --hops 3", ["--degree needs", "`--hops`"]),
+            ("simulate --nodes --json", ["--nodes needs", "`--json`"]),
             ("-b a:1 --message {name}", ["--message", "{name}"]),
             (
                 "-b a:1 --slow-peer drop",
