@@ -97,56 +97,65 @@ impl Mesh {
             id,
             hops,
             is_direct,
-            channel,
-            message,
+            ..
         } = publication;
-        let too_big = message.len() > self.place.message_bytes_max;
+        let too_big = publication.message.len() > self.place.message_bytes_max;
         if too_big || hops == 0 || hops > self.config.hops_max || (id.sequence == 0 && !is_direct) {
             self.standing.ignored += 1;
             return;
         }
-        if id.origin == self.origin && !is_direct {
-            // It has come round, or is made up: nobody else knows better what was published here.
-            self.standing.duplicates += 1;
-            return;
-        }
-        if !is_direct {
-            if let Some(member) = self.neighbors.member_mut(from) {
-                member.to_announce.retain(|announced| *announced != id);
-            }
-            let taken = self.seen.insert(id, now);
-            if taken == Taken::Known {
-                self.standing.duplicates += 1;
-                return self.patience.on_copy(id, now);
-            }
-            self.patience.on_message(now);
-            let came = self.missing.remove(id);
-            match &came {
-                None => self.patience.on_came(id.origin, Duration::ZERO),
-                Some(came) => self.learn_from(id, came, now),
-            }
-            self.standing.received += 1;
-            if hops < self.config.hops_max {
-                let mut have_it = came.map_or_else(Vec::new, |came| came.announcers);
-                have_it.push(from);
-                self.pass_on(id, codec::passed_on(frame), &have_it, now);
-            }
-            if taken == Taken::Old {
-                return;
-            }
-        }
         let reach = if is_direct {
             Reach::Neighbor(from)
-        } else {
+        } else if self.take(from, id, hops, frame, now) == Taken::New {
             Reach::Mesh
+        } else {
+            return;
         };
         self.outputs.push_back(Output::Deliver(Delivery {
             origin: id.origin,
             sequence: id.sequence,
-            channel: channel.as_str().into(),
-            message,
+            channel: publication.channel.as_str().into(),
+            message: publication.message,
             reach,
         }));
+    }
+
+    /// Takes a message in, and passes it on, if it was not there.
+    fn take(
+        &mut self,
+        from: PeerKey,
+        id: MessageId,
+        hops: u8,
+        frame: &Bytes,
+        now: Instant,
+    ) -> Taken {
+        if id.origin == self.origin {
+            // It has come round, or is made up: nobody else knows better what was published here.
+            self.standing.duplicates += 1;
+            return Taken::Known;
+        }
+        if let Some(member) = self.neighbors.member_mut(from) {
+            member.to_announce.retain(|announced| *announced != id);
+        }
+        let taken = self.seen.insert(id, now);
+        if taken == Taken::Known {
+            self.standing.duplicates += 1;
+            self.patience.on_copy(id, now);
+            return taken;
+        }
+        self.patience.on_message(now);
+        let came = self.missing.remove(id);
+        match &came {
+            None => self.patience.on_came(id.origin, Duration::ZERO),
+            Some(came) => self.learn_from(id, came, now),
+        }
+        self.standing.received += 1;
+        if hops < self.config.hops_max {
+            let mut have_it = came.map_or_else(Vec::new, |came| came.announcers);
+            have_it.push(from);
+            self.pass_on(id, codec::passed_on(frame), &have_it, now);
+        }
+        taken
     }
 
     /// A message that was announced shows how long those of its origin take.
@@ -162,27 +171,27 @@ impl Mesh {
         }
     }
 
-    /// Sends a message to those who want it at once, and notes it for the others; those who have it get neither.
-    /// Nobody has what is published here.
+    /// Keeps a message for others, sends it to those who want it at once, and notes it for the rest; those who have
+    /// it get neither. Nobody has what is published here. A leaf does this for nobody else.
     fn pass_on(&mut self, id: MessageId, frame: Bytes, have_it: &[PeerKey], now: Instant) {
         let is_own = id.origin == self.origin;
-        let is_relayed = is_own || !self.config.is_leaf;
-        let payload_bytes = codec::payload_len(&frame);
-        if is_relayed {
-            let history = if is_own {
-                &mut self.own_history
-            } else {
-                &mut self.history
-            };
-            history.push(id, frame.clone(), payload_bytes, now);
+        if self.config.is_leaf && !is_own {
+            return;
         }
+        let payload_bytes = codec::payload_len(&frame);
+        let history = if is_own {
+            &mut self.own_history
+        } else {
+            &mut self.history
+        };
+        history.push(id, frame.clone(), payload_bytes, now);
         let is_kept = self.kept(id).is_some();
         let (parent, is_lost) = (self.tree.parent(), self.tree.is_lost());
         let mut at_once = Vec::new();
         let mut too_small = Vec::new();
         let (mut has_more_to_announce, mut is_full) = (false, false);
         for (peer, member) in self.neighbors.members_mut() {
-            if have_it.contains(&peer) || !is_relayed {
+            if have_it.contains(&peer) {
                 continue;
             }
             if payload_bytes > member.message_bytes_max {
