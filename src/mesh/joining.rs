@@ -190,26 +190,7 @@ impl Mesh {
             _ if self.config.is_leaf => Role::Leaf,
             _ => Role::Peer,
         };
-        // A relay that begins takes what its neighbors keep: others may lack it.
-        let has_use = match role {
-            Role::Peer => true,
-            Role::Leaf => self.begun_at.is_some(),
-            Role::Probe => false,
-        };
-        let has = if has_use {
-            self.seen.have()
-        } else {
-            BTreeMap::new()
-        };
-        let ahead = has.iter().filter(|(_, (floor, highest))| highest > floor);
-        let ahead = ahead
-            .map(|(id, (_, highest))| (id.clone(), *highest))
-            .collect();
-        let have = has_use.then(|| {
-            has.into_iter()
-                .map(|(id, (floor, _))| (id, floor))
-                .collect()
-        });
+        let (have, ahead) = self.notes(role);
         // Who cannot be reached does not have others try.
         let is_reachable = role == Role::Peer && !self.overlay.is_out_of_reach();
         let ports = if is_reachable {
@@ -237,6 +218,28 @@ impl Mesh {
             have,
             ahead,
         }
+    }
+
+    /// What this node has of each origin, as it tells it: see [`Hello::have`] and [`Hello::ahead`].
+    fn notes(&self, role: Role) -> (Option<BTreeMap<String, u32>>, BTreeMap<String, u32>) {
+        // A relay that begins takes what its neighbors keep: others may lack it.
+        let has_use = match role {
+            Role::Peer => true,
+            Role::Leaf => self.begun_at.is_some(),
+            Role::Probe => false,
+        };
+        if !has_use {
+            return (None, BTreeMap::new());
+        }
+        let has = self.seen.have().into_iter();
+        let (mut have, mut ahead) = (BTreeMap::new(), BTreeMap::new());
+        for (origin, (floor, highest)) in has {
+            if highest > floor {
+                ahead.insert(origin.clone(), highest);
+            }
+            have.insert(origin, floor);
+        }
+        (Some(have), ahead)
     }
 
     fn on_hello(&mut self, peer: PeerKey, hello: Hello, now: Instant) {
