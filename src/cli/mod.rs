@@ -129,7 +129,9 @@ pub(crate) fn usage_error(what: impl Display) -> clap::Error {
 fn read(words: Vec<OsString>) -> Result<Cli, clap::Error> {
     let command = command();
     if let Some((option, next)) = option_without_value(&command, &words) {
-        let what = format!("{option} needs a value, and `{next}` is another option");
+        let what = format!(
+            "{option} needs a value, and `{next}` is another option; if it is meant, write {option}={next}"
+        );
         return Err(usage_error(what));
     }
     Cli::from_arg_matches(&command.try_get_matches_from(words)?)

@@ -22,6 +22,9 @@ pub(super) const HAVE_MAX: usize = 256;
 /// Greatest number that every JSON parser reads exactly (RFC 8259 §6).
 pub(super) const NUMBER_MAX: u64 = (1 << 53) - 1;
 
+/// The distance of a root that does not know how far it stands from the others.
+pub(super) const DISTANCE_UNKNOWN: u32 = u32::MAX;
+
 /// What part a node takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -87,11 +90,11 @@ pub(super) struct Beacon {
 }
 
 fn unknown() -> u32 {
-    u32::MAX
+    DISTANCE_UNKNOWN
 }
 
 fn is_unknown(distance: &u32) -> bool {
-    *distance == unknown()
+    *distance == DISTANCE_UNKNOWN
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use super::control::DISTANCE_UNKNOWN;
+
 /// Round trips below which nothing can be said.
 const SAMPLES_MIN: u32 = 3;
 /// Of so many all count the same; beyond, the newer count more.
@@ -22,11 +24,11 @@ impl Distance {
         self.mean = (self.mean * (self.samples - 1) + round_trip) / self.samples;
     }
 
-    /// In milliseconds, [`u32::MAX`] when it is not known.
+    /// In milliseconds, as a beacon tells it.
     pub(super) fn millis(&self) -> u32 {
         let millis = u32::try_from(self.mean.as_millis()).ok();
         let known = millis.filter(|_| self.samples >= SAMPLES_MIN);
-        known.unwrap_or(u32::MAX)
+        known.unwrap_or(DISTANCE_UNKNOWN)
     }
 }
 

@@ -8,8 +8,9 @@ use super::proxy::{Cable, Proxy};
 use super::site::{Site, wait_joined, wait_tree};
 
 /// Where the nodes are: not where connections seem to come from, so that nobody is verified by dialing back.
-/// Nothing else takes ports there.
+/// Nothing else takes ports there, the other test of this file has another one.
 const HERE: Ipv4Addr = Ipv4Addr::new(127, 0, 2, 1);
+const ELSEWHERE: Ipv4Addr = Ipv4Addr::new(127, 0, 2, 2);
 /// The halves are one mesh within this time after the cable is mended: it is dialed every second at least.
 const REJOINED: Duration = Duration::from_secs(10);
 
@@ -134,9 +135,9 @@ fn halves_that_were_cut_apart_tell_each_other_what_they_missed() {
 fn what_lies_beyond_the_history_is_reported() {
     let options = ["--history-messages", "5", "--history", "10s"];
     let cable = Cable::default();
-    let a = site((HERE, 0).into(), &options, &[]);
+    let a = site((ELSEWHERE, 0).into(), &options, &[]);
     let way = Proxy::start(a.address(), &cable);
-    let b = site((HERE, 0).into(), &options, &[way.url()]);
+    let b = site((ELSEWHERE, 0).into(), &options, &[way.url()]);
     wait_joined(&[&a, &b], 2);
     cable.cut();
     let texts: Vec<_> = (0..20).map(|n| format!("number {n}")).collect();
