@@ -5,10 +5,13 @@
 //! announcement  2  groups: origin (16)  count (2)  sequence (4) …
 //! request       3  the same
 //! asked         4  the same
+//! offer         5  groups: origin (16)  count (2)  [sequence (4)  age (4)] …
 //! ```
 //!
-//! Numbers are big-endian. Relaying changes one byte, the hops. A frame of another type is left aside,
-//! so that a later version can add some.
+//! Numbers are big-endian; an age is in milliseconds. Relaying changes one byte, the hops. A frame of another type
+//! is left aside, so that a later version can add some.
+
+use std::time::Duration;
 
 use bytes::{BufMut, Bytes};
 use tungstenite::Utf8Bytes;
@@ -19,6 +22,7 @@ const MESSAGE: u8 = 1;
 const ANNOUNCEMENT: u8 = 2;
 const REQUEST: u8 = 3;
 const ASKED: u8 = 4;
+const OFFER: u8 = 5;
 
 /// The payload is text.
 const TEXT: u8 = 1;
@@ -30,7 +34,7 @@ const KNOWN: u8 = TEXT | DIRECT;
 const HOPS_AT: usize = 2;
 const HEAD_BYTES: usize = 1 + 1 + 1 + 16 + 4 + 1;
 
-/// Ids in one announcement, request or word that something was asked for; what is more goes into another one.
+/// Ids in one announcement, offer, request or word that something was asked for; what is more goes into another one.
 pub(super) const IDS_PER_FRAME_MAX: usize = 1024;
 
 /// Names a message in the whole mesh.
@@ -38,6 +42,14 @@ pub(super) const IDS_PER_FRAME_MAX: usize = 1024;
 pub(super) struct MessageId {
     pub(super) origin: NodeId,
     pub(super) sequence: u32,
+}
+
+/// A message that has been there for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Offer {
+    pub(super) id: MessageId,
+    /// Since it first came to a node, as far as the sender knows.
+    pub(super) age: Duration,
 }
 
 /// A message as it travels.
@@ -55,6 +67,7 @@ pub(super) struct Publication {
 pub(super) enum Frame {
     Publication(Publication),
     Announcement(Vec<MessageId>),
+    Offer(Vec<Offer>),
     Request(Vec<MessageId>),
     /// The sender has asked another neighbor for these, or has heard in the tree of somebody who has.
     Asked(Vec<MessageId>),
@@ -124,6 +137,22 @@ pub(super) fn encode_asked(ids: &mut [MessageId]) -> Bytes {
     encode_ids(ASKED, ids)
 }
 
+pub(super) fn encode_offer(offers: &mut [Offer]) -> Bytes {
+    debug_assert!((1..=IDS_PER_FRAME_MAX).contains(&offers.len()));
+    offers.sort_unstable_by_key(|offer| offer.id);
+    let mut bytes = Vec::with_capacity(1 + 18 + 8 * offers.len());
+    bytes.put_u8(OFFER);
+    for group in offers.chunk_by(|a, b| a.id.origin == b.id.origin) {
+        bytes.put_u128(group[0].id.origin.0);
+        bytes.put_u16(group.len() as u16);
+        for offer in group {
+            bytes.put_u32(offer.id.sequence);
+            bytes.put_u32(u32::try_from(offer.age.as_millis()).unwrap_or(u32::MAX));
+        }
+    }
+    bytes.into()
+}
+
 fn encode_ids(kind: u8, ids: &mut [MessageId]) -> Bytes {
     debug_assert!((1..=IDS_PER_FRAME_MAX).contains(&ids.len()));
     ids.sort_unstable();
@@ -145,6 +174,7 @@ pub(super) fn decode(frame: &Bytes) -> Result<Frame, CodecError> {
         Some(&ANNOUNCEMENT) => decode_ids(&frame[1..]).map(Frame::Announcement),
         Some(&REQUEST) => decode_ids(&frame[1..]).map(Frame::Request),
         Some(&ASKED) => decode_ids(&frame[1..]).map(Frame::Asked),
+        Some(&OFFER) => decode_offers(&frame[1..]).map(Frame::Offer),
         Some(_) => Ok(Frame::Unknown),
     }
 }
@@ -182,23 +212,39 @@ fn decode_publication(frame: &Bytes) -> Result<Publication, CodecError> {
 }
 
 fn decode_ids(bytes: &[u8]) -> Result<Vec<MessageId>, CodecError> {
-    let mut ids = Vec::new();
+    decode_groups(bytes, |id, _| Some(id))
+}
+
+fn decode_offers(bytes: &[u8]) -> Result<Vec<Offer>, CodecError> {
+    decode_groups(bytes, |id, fields| {
+        let age = Duration::from_millis(u32::from_be_bytes(fields.take()?).into());
+        Some(Offer { id, age })
+    })
+}
+
+/// Reads ids by their origins, and what follows each.
+fn decode_groups<T>(
+    bytes: &[u8],
+    read: impl Fn(MessageId, &mut Fields) -> Option<T>,
+) -> Result<Vec<T>, CodecError> {
+    let mut all = Vec::new();
     let mut fields = Fields(bytes);
     while !fields.0.is_empty() {
         let origin = NodeId(u128::from_be_bytes(fields.take().ok_or(CodecError::Ids)?));
         let count = u16::from_be_bytes(fields.take().ok_or(CodecError::Ids)?);
-        if count == 0 || ids.len() + usize::from(count) > IDS_PER_FRAME_MAX {
+        if count == 0 || all.len() + usize::from(count) > IDS_PER_FRAME_MAX {
             return Err(CodecError::Ids);
         }
         for _ in 0..count {
             let sequence = u32::from_be_bytes(fields.take().ok_or(CodecError::Ids)?);
-            ids.push(MessageId { origin, sequence });
+            let id = MessageId { origin, sequence };
+            all.push(read(id, &mut fields).ok_or(CodecError::Ids)?);
         }
     }
-    if ids.is_empty() {
+    if all.is_empty() {
         return Err(CodecError::Ids);
     }
-    Ok(ids)
+    Ok(all)
 }
 
 /// What is left to be read.
@@ -245,6 +291,10 @@ mod tests {
         assert_eq!(decode(&request.into()), Ok(Frame::Request(ids.clone())));
         let asked = [&b"\x04"[..], &announcement[1..]].concat();
         assert_eq!(decode(&asked.into()), Ok(Frame::Asked(ids)));
+        let offer = b"\x05\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x07\0\x01\0\0\0\x05\0\0\x03\xe8";
+        let (id, age) = (id(7, 5), Duration::from_secs(1));
+        let frame = Bytes::from_static(offer);
+        assert_eq!(decode(&frame), Ok(Frame::Offer(vec![Offer { id, age }])));
     }
 
     #[test]
@@ -290,6 +340,10 @@ mod tests {
             (b"\x02", CodecError::Ids),
             (b"\x02\0\0", CodecError::Ids),
             (&[&b"\x03"[..], &[0u8; 18]].concat(), CodecError::Ids),
+            (
+                &[&b"\x05"[..], &[0u8; 17], b"\x01\0\0\0\x05\0\0\x03"].concat(),
+                CodecError::Ids,
+            ),
         ] {
             assert_eq!(
                 decode(&Bytes::copy_from_slice(bytes)),
@@ -324,7 +378,19 @@ mod tests {
         }
 
         #[test]
-        fn arbitrary_bytes_are_survived(mut bytes in any::<Vec<u8>>(), kind in 0u8..5) {
+        fn offers_survive_the_way(
+            mut offers in prop::collection::vec((0u128..4, any::<u32>(), any::<u32>()), 1..99)
+                .prop_map(|offers| offers.into_iter().map(|(origin, sequence, age)| Offer {
+                    id: id(origin, sequence),
+                    age: Duration::from_millis(age.into()),
+                }).collect::<Vec<_>>()),
+        ) {
+            let frame = encode_offer(&mut offers);
+            prop_assert_eq!(decode(&frame), Ok(Frame::Offer(offers)));
+        }
+
+        #[test]
+        fn arbitrary_bytes_are_survived(mut bytes in any::<Vec<u8>>(), kind in 0u8..6) {
             if let Some(first) = bytes.first_mut() {
                 *first = kind;
             }

@@ -70,9 +70,9 @@ pub(super) struct Hello {
     /// By origin, up to which sequence it has everything. Absent: it begins now, and wants nothing from before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) have: Option<BTreeMap<String, u32>>,
-    /// The highest sequences that it has or has begun after, where some are missing below.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub(super) ahead: BTreeMap<String, u32>,
+    /// Milliseconds since it has begun: a leaf wants nothing from before that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) age: Option<u64>,
 }
 
 /// The root's sign of life, which builds the tree.
@@ -164,7 +164,6 @@ impl Control {
                     .have
                     .as_ref()
                     .is_some_and(|have| have.len() > HAVE_MAX)
-                    || hello.ahead.len() > HAVE_MAX
                 {
                     return many("origins");
                 }
@@ -217,7 +216,7 @@ mod tests {
             max_message: 1024,
             urgent: false,
             have: None,
-            ahead: BTreeMap::new(),
+            age: None,
         }
     }
 
@@ -234,7 +233,7 @@ mod tests {
             ),
             (
                 format!(
-                    r#"{{"type":"hello","min":1,"max":3,"id":"{id}","network":"x","role":"leaf","have":{{"{id}":7}},"later":[1]}}"#
+                    r#"{{"type":"hello","min":1,"max":3,"id":"{id}","network":"x","role":"leaf","have":{{"{id}":7}},"age":250,"later":[1]}}"#
                 ),
                 Control::Hello(Hello {
                     max: 3,
@@ -245,6 +244,7 @@ mod tests {
                     degree_max: 0,
                     max_message: 0,
                     have: Some(BTreeMap::from([(id.to_owned(), 7)])),
+                    age: Some(250),
                     ..hello()
                 }),
             ),
@@ -360,8 +360,8 @@ mod tests {
             urls: vec![url; URLS_MAX],
             ports: vec![u16::MAX; URLS_MAX],
             network: "n".repeat(64),
-            ahead: have.clone(),
             have: Some(have),
+            age: Some(u64::MAX),
             ..hello()
         };
         assert!(Control::decode(&Control::Hello(full).encode()).is_ok());

@@ -4,6 +4,9 @@
 //! there. What was announced and does not come is asked for after a while. A request never changes the tree; it
 //! is told in the tree, so that of all who are beyond the same loss not each one asks: who has it says so and is
 //! not sent it, who lacks it too waits for it to be passed on.
+//!
+//! What has been there for a while is offered with its age. A node that was not in the mesh yet when it was
+//! published takes it for others only, and offers it to them.
 
 use std::{
     mem,
@@ -14,16 +17,17 @@ use bytes::Bytes;
 
 use super::{
     Delivery, Mesh, News, Output, PeerKey, Reach,
-    codec::{self, Frame, IDS_PER_FRAME_MAX, MessageId, Publication},
+    codec::{self, Frame, IDS_PER_FRAME_MAX, MessageId, Offer, Publication},
     control::Role,
-    missing::{Asked, Came},
+    missing::{Announcer, Asked, Came},
     neighbors::SERVED_BURST_KIB,
-    seen::Taken,
 };
 use crate::{message::Message, node_id::NodeId};
 
 /// Announcements are gathered for so long.
 const ANNOUNCE_DELAY: Duration = Duration::from_millis(50);
+/// What is older is not announced, but offered with its age.
+const ANNOUNCED_AGE_MAX: Duration = Duration::from_millis(500);
 /// After the tree was torn here: before the first request, at most.
 const PATIENCE_TORN: Duration = Duration::from_millis(300);
 /// Before the next request for the same message, at least: it may be large; and after the tree was torn.
@@ -58,7 +62,7 @@ impl Mesh {
         self.standing.published += 1;
         self.seen.insert(id, now);
         let frame = codec::encode_publication(id, false, channel, message);
-        self.pass_on(id, frame, &[], now);
+        self.pass_on(id, frame, &[], now, now);
         (id.origin, id.sequence)
     }
 
@@ -79,7 +83,12 @@ impl Mesh {
         match decoded {
             Frame::Publication(publication) => self.on_publication(from, publication, &frame, now),
             _ if self.neighbors.member(from).is_none() => {}
-            Frame::Announcement(ids) => self.on_announcement(from, ids, now),
+            Frame::Announcement(ids) => {
+                let age = Duration::ZERO;
+                let offers = ids.into_iter().map(|id| Offer { id, age }).collect();
+                self.on_offers(from, offers, now);
+            }
+            Frame::Offer(offers) => self.on_offers(from, offers, now),
             Frame::Request(ids) => self.on_request(from, ids, now),
             Frame::Asked(ids) => self.on_asked(from, &ids, now),
             Frame::Unknown => self.standing.ignored += 1,
@@ -106,7 +115,7 @@ impl Mesh {
         }
         let reach = if is_direct {
             Reach::Neighbor(from)
-        } else if self.take(from, id, hops, frame, now) == Taken::New {
+        } else if self.take(from, id, hops, frame, now) {
             Reach::Mesh
         } else {
             return;
@@ -120,7 +129,7 @@ impl Mesh {
         }));
     }
 
-    /// Takes a message in, and passes it on, if it was not there.
+    /// Takes a message in, and passes it on, if it was not there. Returns whether it is for the people here too.
     fn take(
         &mut self,
         from: PeerKey,
@@ -128,34 +137,45 @@ impl Mesh {
         hops: u8,
         frame: &Bytes,
         now: Instant,
-    ) -> Taken {
+    ) -> bool {
         if id.origin == self.origin {
             // It has come round, or is made up: nobody else knows better what was published here.
             self.standing.duplicates += 1;
-            return Taken::Known;
+            return false;
         }
         if let Some(member) = self.neighbors.member_mut(from) {
             member.to_announce.retain(|announced| *announced != id);
         }
-        let taken = self.seen.insert(id, now);
-        if taken == Taken::Known {
+        let came = self.missing.remove(id);
+        let announcers = came.iter().flat_map(|came| &came.announcers);
+        let born = announcers.clone().find(|it| it.peer == from);
+        let born = born.map_or(now, |it| it.born);
+        let is_old = self.is_old(born);
+        if is_old {
+            self.seen.count_after(id, now);
+        }
+        if !self.seen.insert(id, now) {
             self.standing.duplicates += 1;
             self.patience.on_copy(id, now);
-            return taken;
+            return false;
         }
         self.patience.on_message(now);
-        let came = self.missing.remove(id);
         match &came {
             None => self.patience.on_came(id.origin, Duration::ZERO),
             Some(came) => self.learn_from(id, came, now),
         }
         self.standing.received += 1;
         if hops < self.config.hops_max {
-            let mut have_it = came.map_or_else(Vec::new, |came| came.announcers);
-            have_it.push(from);
-            self.pass_on(id, codec::passed_on(frame), &have_it, now);
+            let others = announcers.map(|it| it.peer);
+            let have_it: Vec<_> = others.chain([from]).collect();
+            self.pass_on(id, codec::passed_on(frame), &have_it, born, now);
         }
-        taken
+        !is_old
+    }
+
+    /// Whether a message was published before this node began.
+    fn is_old(&self, born: Instant) -> bool {
+        self.begun_at.is_some_and(|at| born < at)
     }
 
     /// A message that was announced shows how long those of its origin take.
@@ -173,7 +193,14 @@ impl Mesh {
 
     /// Keeps a message for others, sends it to those who want it at once, and notes it for the rest; those who have
     /// it get neither. Nobody has what is published here. A leaf does this for nobody else.
-    fn pass_on(&mut self, id: MessageId, frame: Bytes, have_it: &[PeerKey], now: Instant) {
+    fn pass_on(
+        &mut self,
+        id: MessageId,
+        frame: Bytes,
+        have_it: &[PeerKey],
+        born: Instant,
+        now: Instant,
+    ) {
         let is_own = id.origin == self.origin;
         if self.config.is_leaf && !is_own {
             return;
@@ -184,22 +211,26 @@ impl Mesh {
         } else {
             &mut self.history
         };
-        history.push(id, frame.clone(), payload_bytes, now);
+        history.push(id, frame.clone(), payload_bytes, born, now);
+        let is_old = self.is_old(born);
         let is_kept = self.kept(id).is_some();
         let (parent, is_lost) = (self.tree.parent(), self.tree.is_lost());
         let mut at_once = Vec::new();
         let mut too_small = Vec::new();
         let (mut has_more_to_announce, mut is_full) = (false, false);
         for (peer, member) in self.neighbors.members_mut() {
-            if have_it.contains(&peer) {
+            if have_it.contains(&peer) || !member.has_use_for(born) {
                 continue;
             }
+            // Others have to judge by its age whether they were there. A leaf was, and may not know how to ask.
+            let is_wanted = member.is_eager || is_lost || parent == Some(peer);
+            let can_be_sent = !is_old || member.role == Role::Leaf;
             if payload_bytes > member.message_bytes_max {
                 self.standing.withheld += 1;
                 if !mem::replace(&mut member.is_known_to_be_small, true) {
                     too_small.push((peer, member.message_bytes_max));
                 }
-            } else if member.is_eager || is_lost || parent == Some(peer) {
+            } else if is_wanted && can_be_sent {
                 at_once.push(peer);
             } else if is_kept {
                 member.to_announce.push(id);
@@ -212,7 +243,7 @@ impl Mesh {
         }
         self.send(at_once, Message::Binary(frame));
         if is_full {
-            self.announce();
+            self.announce(now);
         }
         for (from, bytes_max) in too_small {
             let bytes = payload_bytes;
@@ -226,11 +257,11 @@ impl Mesh {
 
     pub(super) fn announce_if_due(&mut self, now: Instant) {
         if self.timers.announce.is_some_and(|at| at <= now) {
-            self.announce();
+            self.announce(now);
         }
     }
 
-    fn announce(&mut self) {
+    fn announce(&mut self, now: Instant) {
         self.timers.announce = None;
         let announcements: Vec<_> = self
             .neighbors
@@ -238,16 +269,33 @@ impl Mesh {
             .filter(|(_, member)| !member.to_announce.is_empty())
             .map(|(peer, member)| (peer, mem::take(&mut member.to_announce)))
             .collect();
-        for (peer, mut ids) in announcements {
-            self.send(
-                [peer],
-                Message::Binary(codec::encode_announcement(&mut ids)),
-            );
+        for (peer, ids) in announcements {
+            let age = |id| {
+                let born = self.born(id).unwrap_or(now);
+                now.saturating_duration_since(born)
+            };
+            let offers = ids.into_iter().map(|id| Offer { id, age: age(id) });
+            let (old, new): (Vec<_>, Vec<_>) =
+                offers.partition(|offer| offer.age > ANNOUNCED_AGE_MAX);
+            if !new.is_empty() {
+                let mut new: Vec<_> = new.iter().map(|offer| offer.id).collect();
+                let frame = codec::encode_announcement(&mut new);
+                self.send([peer], Message::Binary(frame));
+            }
+            self.offer(peer, old);
         }
     }
 
-    fn on_announcement(&mut self, from: PeerKey, mut ids: Vec<MessageId>, now: Instant) {
-        ids.sort_unstable();
+    /// Tells a neighbor what has been here for a while.
+    fn offer(&mut self, to: PeerKey, mut offers: Vec<Offer>) {
+        for offers in offers.chunks_mut(IDS_PER_FRAME_MAX) {
+            let frame = codec::encode_offer(offers);
+            self.send([to], Message::Binary(frame));
+        }
+    }
+
+    fn on_offers(&mut self, from: PeerKey, mut offers: Vec<Offer>, now: Instant) {
+        offers.sort_unstable_by_key(|offer| offer.id);
         let is_torn = self.is_torn(now);
         let mut patience_max = if is_torn {
             PATIENCE_TORN
@@ -257,17 +305,23 @@ impl Mesh {
         if let Some(member) = self.neighbors.member_mut(from) {
             member
                 .to_announce
-                .retain(|id| ids.binary_search(id).is_err());
+                .retain(|id| offers.binary_search_by_key(id, |offer| offer.id).is_err());
             if is_torn && now.saturating_duration_since(member.joined_at) < NEW_FOR {
                 patience_max = Duration::ZERO;
             }
         }
-        let own = self.origin;
-        let others = ids.into_iter().filter(|id| id.origin != own);
-        for id in others.filter(|id| id.sequence > 0 && !self.seen.contains(*id)) {
-            let patience = self.patience.duration(id.origin);
-            let patience = patience.min(patience_max);
-            if !self.missing.on_announced(id, from, patience, now) {
+        for Offer { id, age } in offers {
+            if id.origin == self.origin || id.sequence == 0 || self.seen.contains(id) {
+                continue;
+            }
+            let born = now.checked_sub(age).unwrap_or(now);
+            let is_kept = self.config.history.age_max.is_some_and(|max| age < max);
+            if self.is_old(born) && !is_kept {
+                continue;
+            }
+            let by = Announcer { peer: from, born };
+            let patience = self.patience.duration(id.origin).min(patience_max);
+            if !self.missing.on_announced(id, by, patience, now) {
                 self.standing.ignored += 1;
             }
         }
@@ -351,33 +405,42 @@ impl Mesh {
     pub(super) fn offer_history(
         &mut self,
         to: PeerKey,
-        role: Role,
         has: impl Fn(MessageId) -> bool,
+        now: Instant,
     ) {
+        let Some(member) = self.neighbors.member(to) else {
+            return;
+        };
         let kept = self.own_history.ids().chain(self.history.ids());
-        let mut lacking: Vec<_> = kept.filter(|(_, id)| !has(*id)).collect();
-        // As they came.
-        lacking.sort_by_key(|(at, _)| *at);
-        let lacking = lacking.into_iter().map(|(_, id)| id);
-        if role == Role::Leaf {
+        let mut lacking: Vec<_> = kept
+            .filter(|(born, id)| !has(*id) && member.has_use_for(*born))
+            .collect();
+        // As they were published.
+        lacking.sort_by_key(|(born, _)| *born);
+        if member.role == Role::Leaf {
             // A page in a browser need not know how to ask.
-            let frames: Vec<_> = lacking.filter_map(|id| self.kept(id)).cloned().collect();
-            for frame in frames {
+            let frames = lacking.into_iter().filter_map(|(_, id)| self.kept(id));
+            for frame in frames.cloned().collect::<Vec<_>>() {
                 self.send([to], Message::Binary(frame));
             }
             return;
         }
-        let lacking: Vec<_> = lacking.collect();
-        for ids in lacking.chunks(IDS_PER_FRAME_MAX) {
-            let frame = codec::encode_announcement(&mut ids.to_vec());
-            self.send([to], Message::Binary(frame));
-        }
+        let offers = lacking.into_iter().map(|(born, id)| {
+            let age = now.saturating_duration_since(born);
+            Offer { id, age }
+        });
+        self.offer(to, offers.collect());
     }
 
     /// The frame of a message that can still be had here.
     fn kept(&self, id: MessageId) -> Option<&Bytes> {
         let own = self.own_history.frame(id);
         own.or_else(|| self.history.frame(id))
+    }
+
+    fn born(&self, id: MessageId) -> Option<Instant> {
+        let own = self.own_history.born(id);
+        own.or_else(|| self.history.born(id))
     }
 
     fn is_torn(&self, now: Instant) -> bool {

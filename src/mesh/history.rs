@@ -18,6 +18,8 @@ struct Entry {
     /// What it counts: its payload.
     bytes: usize,
     at: Instant,
+    /// When it was published, as far as is known here: when it first came to a node.
+    born: Instant,
 }
 
 #[derive(Debug)]
@@ -42,9 +44,16 @@ impl History {
         }
     }
 
-    /// Keeps a message with so many bytes of payload, and gives up the oldest ones for it. One that is larger
-    /// than all that may be kept is not.
-    pub(super) fn push(&mut self, id: MessageId, frame: Bytes, bytes: usize, now: Instant) {
+    /// Keeps a message with so many bytes of payload that was published at `born`, and gives up the oldest ones
+    /// for it. One that is larger than all that may be kept is not.
+    pub(super) fn push(
+        &mut self,
+        id: MessageId,
+        frame: Bytes,
+        bytes: usize,
+        born: Instant,
+        now: Instant,
+    ) {
         if self.limits.age_max.is_none() || bytes > self.limits.bytes_max {
             return;
         }
@@ -57,6 +66,7 @@ impl History {
             frame,
             bytes,
             at: now,
+            born,
         });
         while self.bytes > self.limits.bytes_max || self.entries.len() > self.limits.messages_max {
             self.drop_oldest();
@@ -65,14 +75,23 @@ impl History {
 
     /// The frame of a message, if it is still kept.
     pub(super) fn frame(&self, id: MessageId) -> Option<&Bytes> {
-        let number = self.numbers.get(&id)?;
-        let index = usize::try_from(number - self.gone).ok()?;
-        Some(&self.entries.get(index)?.frame)
+        Some(&self.entry(id)?.frame)
     }
 
-    /// What is kept and since when, oldest first.
+    /// When a message that is kept was published.
+    pub(super) fn born(&self, id: MessageId) -> Option<Instant> {
+        Some(self.entry(id)?.born)
+    }
+
+    /// What is kept, and when it was published; in the order in which it came.
     pub(super) fn ids(&self) -> impl Iterator<Item = (Instant, MessageId)> {
-        self.entries.iter().map(|entry| (entry.at, entry.id))
+        self.entries.iter().map(|entry| (entry.born, entry.id))
+    }
+
+    fn entry(&self, id: MessageId) -> Option<&Entry> {
+        let number = self.numbers.get(&id)?;
+        let index = usize::try_from(number - self.gone).ok()?;
+        self.entries.get(index)
     }
 
     pub(super) fn expire(&mut self, now: Instant) {
@@ -125,8 +144,9 @@ mod tests {
         }
     }
 
-    fn frame(len: usize) -> Bytes {
-        vec![0; len].into()
+    fn push(history: &mut History, sequence: u32, bytes: usize, now: Instant) {
+        let frame = vec![0; bytes].into();
+        history.push(id(sequence), frame, bytes, now, now);
     }
 
     fn kept(history: &History) -> Vec<u32> {
@@ -138,15 +158,15 @@ mod tests {
     fn the_oldest_give_way_to_number_bytes_and_age() {
         let now = Instant::now();
         let mut history = History::new(LIMITS);
-        (1..=5).for_each(|sequence| history.push(id(sequence), frame(10), 10, now));
+        (1..=5).for_each(|sequence| push(&mut history, sequence, 10, now));
         assert_eq!(kept(&history), [3, 4, 5]);
         assert_eq!(history.frame(id(2)), None);
-        history.push(id(6), frame(85), 85, now);
+        push(&mut history, 6, 85, now);
         assert_eq!(kept(&history), [5, 6]);
-        history.push(id(7), frame(101), 101, now);
+        push(&mut history, 7, 101, now);
         assert_eq!(kept(&history), [5, 6], "too large to be kept");
         let later = now + Duration::from_secs(30);
-        history.push(id(8), frame(5), 5, later);
+        push(&mut history, 8, 5, later);
         let expiry = history.next_deadline().expect("something is kept");
         assert_eq!(expiry, now + Duration::from_secs(60));
         history.expire(expiry);
@@ -160,7 +180,7 @@ mod tests {
             age_max: None,
             ..LIMITS
         });
-        history.push(id(1), frame(1), 1, Instant::now());
+        push(&mut history, 1, 1, Instant::now());
         assert!(kept(&history).is_empty());
         assert_eq!(history.next_deadline(), None);
     }

@@ -23,14 +23,12 @@ use super::{
 use crate::{
     config::{PeerUrl, limits::DEGREE_UNDIALABLE_MAX},
     message::Message,
+    node_id::NodeId,
     printable::Excerpt,
 };
 
 /// Accepted connections whose hello is awaited.
 const GREETINGS_MAX: usize = 256;
-/// For so long after its first neighbor a node has only begun: what a new neighbor has by then was published
-/// before, and is not for its own people.
-const BEGINNING: Duration = Duration::from_secs(1);
 /// What a neighbor that seems to be silent may still need to be heard.
 const SILENCE_GRACE: Duration = Duration::from_secs(1);
 /// Connections to one node, until it is settled which one stays.
@@ -190,7 +188,12 @@ impl Mesh {
             _ if self.config.is_leaf => Role::Leaf,
             _ => Role::Peer,
         };
-        let (have, ahead) = self.notes(role);
+        // A relay that begins takes what its neighbors keep: others may lack it.
+        let wants_what_was = match role {
+            Role::Peer => true,
+            Role::Leaf => self.begun_at.is_some(),
+            Role::Probe => false,
+        };
         // Who cannot be reached does not have others try.
         let is_reachable = role == Role::Peer && !self.overlay.is_out_of_reach();
         let ports = if is_reachable {
@@ -215,31 +218,12 @@ impl Mesh {
             degree_max: self.config.degree_max() as u32,
             max_message: self.place.message_bytes_max as u64,
             urgent: is_alone || purpose == Some(&Purpose::Revive),
-            have,
-            ahead,
+            have: wants_what_was.then(|| self.seen.have()),
+            age: self.begun_at.map(|at| {
+                let age = now.saturating_duration_since(at);
+                u64::try_from(age.as_millis()).unwrap_or(u64::MAX)
+            }),
         }
-    }
-
-    /// What this node has of each origin, as it tells it: see [`Hello::have`] and [`Hello::ahead`].
-    fn notes(&self, role: Role) -> (Option<BTreeMap<String, u32>>, BTreeMap<String, u32>) {
-        // A relay that begins takes what its neighbors keep: others may lack it.
-        let has_use = match role {
-            Role::Peer => true,
-            Role::Leaf => self.begun_at.is_some(),
-            Role::Probe => false,
-        };
-        if !has_use {
-            return (None, BTreeMap::new());
-        }
-        let has = self.seen.have().into_iter();
-        let (mut have, mut ahead) = (BTreeMap::new(), BTreeMap::new());
-        for (origin, (floor, highest)) in has {
-            if highest > floor {
-                ahead.insert(origin.clone(), highest);
-            }
-            have.insert(origin, floor);
-        }
-        (Some(have), ahead)
     }
 
     fn on_hello(&mut self, peer: PeerKey, hello: Hello, now: Instant) {
@@ -318,6 +302,10 @@ impl Mesh {
     /// What is known of a node that says hello.
     fn member(&self, peer: PeerKey, hello: &Hello, now: Instant) -> Member {
         let mut member = Member::new(hello.id, hello.role, now);
+        member.begun_at = match (&hello.have, hello.age) {
+            (None, _) => Some(now),
+            (Some(_), age) => age.and_then(|age| now.checked_sub(Duration::from_millis(age))),
+        };
         member.message_bytes_max = match usize::try_from(hello.max_message) {
             Ok(0) | Err(_) => usize::MAX,
             Ok(max) => max,
@@ -400,7 +388,7 @@ impl Mesh {
     }
 
     fn take_in(&mut self, peer: PeerKey, member: Member, hello: Hello, now: Instant) {
-        let (id, role) = (member.id, member.role);
+        let id = member.id;
         let Some(neighbor) = self.neighbors.get_mut(peer) else {
             return;
         };
@@ -419,7 +407,11 @@ impl Mesh {
         if let Some(beacon) = self.tree.beacon() {
             self.send_control(peer, &Control::Beacon(beacon));
         }
-        self.compare_notes(peer, role, hello, now);
+        self.begun_at.get_or_insert(now);
+        // Without it the other side begins now, and wants nothing from before.
+        if let Some(have) = hello.have {
+            self.compare_notes(peer, have, now);
+        }
         self.tell_eagerness(now);
         self.settle_doubles(id, now);
         if let Some(Purpose::Rotate(old)) = purpose {
@@ -429,39 +421,21 @@ impl Mesh {
     }
 
     /// Learns what the neighbor has, and offers it what it has not.
-    fn compare_notes(&mut self, peer: PeerKey, role: Role, hello: Hello, now: Instant) {
-        let is_beginning = self
-            .begun_at
-            .is_none_or(|at| now.saturating_duration_since(at) < BEGINNING);
-        self.begun_at.get_or_insert(now);
-        // Without it the other side begins now, and wants nothing from before.
-        let Some(have) = hello.have else {
-            return;
-        };
-        let mut held = BTreeMap::new();
-        for (origin, sequence) in have {
-            let highest = hello.ahead.get(&origin).copied().unwrap_or(sequence);
-            let Ok(origin) = origin.parse() else {
-                continue;
-            };
-            held.insert(origin, sequence);
-            if origin == self.origin {
-                continue;
-            }
-            let id = MessageId {
-                origin,
-                sequence: highest.max(sequence),
-            };
-            if is_beginning {
-                self.seen.begin(id, now);
-            } else {
-                self.seen.learn(id, now);
+    fn compare_notes(&mut self, peer: PeerKey, have: BTreeMap<String, u32>, now: Instant) {
+        let have = have.into_iter();
+        let held: BTreeMap<NodeId, u32> = have
+            .filter_map(|(origin, sequence)| Some((origin.parse().ok()?, sequence)))
+            .collect();
+        for (origin, sequence) in held.clone() {
+            if origin != self.origin {
+                self.seen.learn(MessageId { origin, sequence }, now);
             }
         }
-        self.offer_history(peer, role, |id| {
-            let held = held.get(&id.origin);
-            held.is_some_and(|sequence| *sequence >= id.sequence)
-        });
+        let has = |id: MessageId| {
+            held.get(&id.origin)
+                .is_some_and(|held| *held >= id.sequence)
+        };
+        self.offer_history(peer, has, now);
     }
 
     /// A URL that a neighbor has told, if it is one that may be believed and dialed.

@@ -24,13 +24,20 @@ pub(super) enum Asked {
     Here,
 }
 
+/// Who has a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Announcer {
+    pub(super) peer: PeerKey,
+    /// When the message was published, as it says.
+    pub(super) born: Instant,
+}
+
 /// A message that was announced and has come.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Came {
     pub(super) announced_at: Instant,
     pub(super) asked: Asked,
-    /// Those who have it.
-    pub(super) announcers: Vec<PeerKey>,
+    pub(super) announcers: Vec<Announcer>,
 }
 
 /// What to ask for now.
@@ -43,8 +50,8 @@ pub(super) struct Requests {
 
 #[derive(Debug)]
 struct Awaited {
-    /// Who has it, whom to ask next first.
-    announcers: Vec<PeerKey>,
+    /// Whom to ask next first.
+    announcers: Vec<Announcer>,
     /// Whose share it counts to.
     owner: PeerKey,
     announced_at: Instant,
@@ -66,13 +73,14 @@ impl Missing {
     pub(super) fn on_announced(
         &mut self,
         id: MessageId,
-        by: PeerKey,
+        by: Announcer,
         patience: Duration,
         now: Instant,
     ) -> bool {
         let ask_at = now + patience;
         if let Some(awaited) = self.awaited.get_mut(&id) {
-            if awaited.announcers.len() < ANNOUNCERS_MAX && !awaited.announcers.contains(&by) {
+            let is_known = awaited.announcers.iter().any(|it| it.peer == by.peer);
+            if awaited.announcers.len() < ANNOUNCERS_MAX && !is_known {
                 awaited.announcers.push(by);
             }
             if ask_at < awaited.ask_at && awaited.asked == Asked::Nobody {
@@ -82,7 +90,7 @@ impl Missing {
             }
             return true;
         }
-        let share = self.shares.entry(by).or_default();
+        let share = self.shares.entry(by.peer).or_default();
         if *share >= AWAITED_PER_NEIGHBOR_MAX {
             return false;
         }
@@ -92,7 +100,7 @@ impl Missing {
             id,
             Awaited {
                 announcers: vec![by],
-                owner: by,
+                owner: by.peer,
                 announced_at: now,
                 ask_at,
                 tries: 0,
@@ -140,21 +148,22 @@ impl Missing {
         self.shares.remove(&peer);
         let mut orphans = Vec::new();
         for (id, awaited) in &mut self.awaited {
-            awaited.announcers.retain(|announcer| *announcer != peer);
+            awaited.announcers.retain(|it| it.peer != peer);
             if awaited.owner != peer {
                 continue;
             }
             // It counts to the share of another one from now on, or nothing would bound what those leave behind
             // who come and go.
             let shares = &mut self.shares;
-            let heir = awaited.announcers.iter().find(|heir| {
+            let mut others = awaited.announcers.iter().map(|it| it.peer);
+            let heir = others.find(|heir| {
                 let share = shares.get(heir).copied().unwrap_or_default();
                 share < AWAITED_PER_NEIGHBOR_MAX
             });
             match heir {
                 Some(heir) => {
-                    *shares.entry(*heir).or_default() += 1;
-                    awaited.owner = *heir;
+                    *shares.entry(heir).or_default() += 1;
+                    awaited.owner = heir;
                 }
                 None => orphans.push(*id),
             }
@@ -181,7 +190,7 @@ impl Missing {
                 self.remove(id);
                 continue;
             }
-            let asked = requests.by_peer.entry(awaited.announcers[0]);
+            let asked = requests.by_peer.entry(awaited.announcers[0].peer);
             asked.or_default().push(id);
             if awaited.tries == 0 {
                 requests.new.push(id);
@@ -206,6 +215,11 @@ mod tests {
     const A: PeerKey = PeerKey(1);
     const B: PeerKey = PeerKey(2);
 
+    fn by(peer: PeerKey) -> Announcer {
+        let born = Instant::now();
+        Announcer { peer, born }
+    }
+
     fn id(sequence: u32) -> MessageId {
         MessageId {
             origin: NodeId(1),
@@ -217,8 +231,8 @@ mod tests {
     fn each_announcer_is_asked_in_turn_and_not_for_ever() {
         let start = Instant::now();
         let mut missing = Missing::default();
-        missing.on_announced(id(1), A, SECOND, start);
-        missing.on_announced(id(1), B, SECOND, start);
+        missing.on_announced(id(1), by(A), SECOND, start);
+        missing.on_announced(id(1), by(B), SECOND, start);
         assert!(missing.due(start, SECOND).by_peer.is_empty());
         let mut asked = Vec::new();
         while let Some(at) = missing.next_deadline() {
@@ -233,10 +247,10 @@ mod tests {
         let start = Instant::now();
         let mut missing = Missing::default();
         assert!(!missing.put_off(id(1), start + SECOND), "not announced");
-        missing.on_announced(id(1), A, SECOND / 2, start);
+        missing.on_announced(id(1), by(A), SECOND / 2, start);
         assert!(missing.put_off(id(1), start + SECOND));
         assert!(!missing.put_off(id(1), start + 9 * SECOND));
-        missing.on_announced(id(1), B, Duration::ZERO, start);
+        missing.on_announced(id(1), by(B), Duration::ZERO, start);
         assert_eq!(missing.next_deadline(), Some(start + SECOND));
         assert_eq!(missing.due(start + SECOND, SECOND).new, [id(1)]);
         assert!(!missing.put_off(id(1), start + 9 * SECOND), "asked for");
@@ -244,7 +258,7 @@ mod tests {
         let came = missing.remove(id(1)).map(|came| came.asked);
         assert_eq!(came, Some(Asked::Here));
         // It is never asked for sooner than by itself.
-        missing.on_announced(id(2), A, SECOND, start);
+        missing.on_announced(id(2), by(A), SECOND, start);
         assert!(missing.put_off(id(2), start));
         assert_eq!(missing.next_deadline(), Some(start + SECOND));
     }
@@ -253,8 +267,8 @@ mod tests {
     fn what_has_come_is_not_asked_for() {
         let start = Instant::now();
         let mut missing = Missing::default();
-        missing.on_announced(id(1), A, Duration::ZERO, start);
-        missing.on_announced(id(2), A, Duration::ZERO, start);
+        missing.on_announced(id(1), by(A), Duration::ZERO, start);
+        missing.on_announced(id(2), by(A), Duration::ZERO, start);
         missing.remove(id(1));
         assert_eq!(
             missing.due(start, SECOND).by_peer,
@@ -266,9 +280,9 @@ mod tests {
     fn a_neighbor_that_left_is_not_asked() {
         let start = Instant::now();
         let mut missing = Missing::default();
-        missing.on_announced(id(1), A, Duration::ZERO, start);
-        missing.on_announced(id(2), A, Duration::ZERO, start);
-        missing.on_announced(id(2), B, Duration::ZERO, start);
+        missing.on_announced(id(1), by(A), Duration::ZERO, start);
+        missing.on_announced(id(2), by(A), Duration::ZERO, start);
+        missing.on_announced(id(2), by(B), Duration::ZERO, start);
         missing.on_left(A);
         assert_eq!(
             missing.due(start, SECOND).by_peer,
@@ -284,8 +298,8 @@ mod tests {
             let ids = (0..1000).map(|n| id(round * 1000 + n));
             let comes_and_goes = PeerKey(100 + u64::from(round));
             for id in ids {
-                missing.on_announced(id, comes_and_goes, Duration::ZERO, start);
-                missing.on_announced(id, B, Duration::ZERO, start);
+                missing.on_announced(id, by(comes_and_goes), Duration::ZERO, start);
+                missing.on_announced(id, by(B), Duration::ZERO, start);
             }
             missing.on_left(comes_and_goes);
         }
@@ -302,11 +316,12 @@ mod tests {
         let start = Instant::now();
         let mut missing = Missing::default();
         let all: Vec<_> = (0..20).map(PeerKey).collect();
-        for by in &all {
-            assert!(missing.on_announced(id(1), *by, Duration::ZERO, start));
+        for peer in &all {
+            assert!(missing.on_announced(id(1), by(*peer), Duration::ZERO, start));
         }
-        let announcers = missing.remove(id(1)).map(|came| came.announcers);
-        assert_eq!(announcers.as_deref(), Some(&all[..ANNOUNCERS_MAX]));
+        let announcers = missing.remove(id(1)).expect("awaited").announcers;
+        let remembered: Vec<_> = announcers.iter().map(|it| it.peer).collect();
+        assert_eq!(remembered, all[..ANNOUNCERS_MAX]);
     }
 
     #[test]
@@ -314,9 +329,9 @@ mod tests {
         let start = Instant::now();
         let mut missing = Missing::default();
         let taken = (0..5000)
-            .filter(|n| missing.on_announced(id(*n), A, Duration::ZERO, start))
+            .filter(|n| missing.on_announced(id(*n), by(A), Duration::ZERO, start))
             .count();
         assert_eq!(taken, AWAITED_PER_NEIGHBOR_MAX);
-        assert!(missing.on_announced(id(9999), B, Duration::ZERO, start));
+        assert!(missing.on_announced(id(9999), by(B), Duration::ZERO, start));
     }
 }

@@ -71,6 +71,8 @@ pub(super) struct Member {
     pub(super) wanted_at: Option<Instant>,
     /// For the next announcement.
     pub(super) to_announce: Vec<MessageId>,
+    /// When it had its first neighbor, if that is known.
+    pub(super) begun_at: Option<Instant>,
     pub(super) joined_at: Instant,
     pub(super) heard_at: Instant,
     pub(super) served: Budget,
@@ -89,10 +91,16 @@ impl Member {
             has_been_told_eager: true,
             wanted_at: None,
             to_announce: Vec::new(),
+            begun_at: None,
             joined_at: now,
             heard_at: now,
             served: Budget::new(SERVED_BURST_KIB, SERVED_INTERVAL, now),
         }
+    }
+
+    /// Whether it can have a use for a message that was published then. A leaf keeps nothing for others.
+    pub(super) fn has_use_for(&self, born: Instant) -> bool {
+        self.role != Role::Leaf || self.begun_at.is_none_or(|at| at <= born)
     }
 
     /// The address at which we have reached it.

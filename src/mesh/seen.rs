@@ -19,16 +19,6 @@ const ORIGINS_MAX: usize = 32 * 1024;
 /// Age of a generation, at least: as long as a history holds a message, it must be known that it was there.
 const GENERATION_AGE: Duration = Duration::from_secs(60 * 60);
 
-/// What a message is to this node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Taken {
-    New,
-    /// New, but published before this node began: for others only.
-    Old,
-    /// It was there already, or it is too old to tell.
-    Known,
-}
-
 #[derive(Debug)]
 pub(super) struct Seen {
     young: BTreeMap<NodeId, Window>,
@@ -65,27 +55,23 @@ impl Seen {
         window.is_some_and(|window| window.contains(id.sequence))
     }
 
-    /// Takes a message in.
-    pub(super) fn insert(&mut self, id: MessageId, now: Instant) -> Taken {
-        let window = self.window(id.origin, now, || Window::new(id.sequence, 0, now));
+    /// Takes a message in. Returns whether it is new, and neither there already nor too old to tell.
+    pub(super) fn insert(&mut self, id: MessageId, now: Instant) -> bool {
+        let window = self.window(id.origin, now, || Window::new(id.sequence, now));
         if window.contains(id.sequence) {
-            return Taken::Known;
+            return false;
         }
         let given_up = window.insert(id.sequence, now);
-        let taken = if window.is_old(id.sequence) {
-            Taken::Old
-        } else {
-            Taken::New
-        };
         let has_hole = window.missing_since().is_some();
         self.note(id.origin, has_hole, given_up, now);
-        taken
+        true
     }
 
-    /// Begins with what comes after this message of the origin.
-    pub(super) fn begin(&mut self, id: MessageId, now: Instant) {
+    /// Nothing up to this message of the origin is a gap: it was published before this node began.
+    pub(super) fn count_after(&mut self, id: MessageId, now: Instant) {
         let first = id.sequence.saturating_add(1);
-        self.window(id.origin, now, || Window::new(first, first, now));
+        let window = self.window(id.origin, now, || Window::new(first, now));
+        window.count_from(first);
     }
 
     /// A neighbor has all up to this message. Evidence of what is missing here, and nothing more: it may lie.
@@ -102,8 +88,8 @@ impl Seen {
         self.note(id.origin, has_hole, 0, now);
     }
 
-    /// By origin, up to where everything is there, and what is the highest known: of those heard of last.
-    pub(super) fn have(&self) -> BTreeMap<String, (u32, u32)> {
+    /// By origin, up to where everything is there: of those heard of last.
+    pub(super) fn have(&self) -> BTreeMap<String, u32> {
         let mut windows: Vec<_> = self.young.iter().chain(&self.old).collect();
         if windows.len() > HAVE_MAX {
             windows.select_nth_unstable_by_key(HAVE_MAX, |(id, window)| {
@@ -112,7 +98,7 @@ impl Seen {
             windows.truncate(HAVE_MAX);
         }
         let have = windows.into_iter();
-        have.map(|(id, window)| (id.to_string(), (window.floor(), window.highest_known())))
+        have.map(|(id, window)| (id.to_string(), window.floor()))
             .collect()
     }
 
@@ -228,7 +214,7 @@ mod tests {
         fn insert(&mut self, sequences: impl IntoIterator<Item = u32>) -> Vec<bool> {
             let sequences = sequences.into_iter();
             let taken = sequences.map(|sequence| self.seen.insert(id(sequence), self.now));
-            taken.map(|taken| taken == Taken::New).collect()
+            taken.collect()
         }
 
         fn gap(&mut self) -> u32 {
@@ -247,10 +233,7 @@ mod tests {
             test.insert([1, 2, 2, 5, 5, 3, 4, 3, 6]),
             [true, true, false, true, false, true, true, false, true]
         );
-        assert_eq!(
-            test.seen.have(),
-            BTreeMap::from([(ORIGIN.to_string(), (6, 6))])
-        );
+        assert_eq!(test.seen.have(), BTreeMap::from([(ORIGIN.to_string(), 6)]));
         assert_eq!(test.seen.next_deadline(), None, "nothing is missing");
     }
 
@@ -297,13 +280,17 @@ mod tests {
     }
 
     #[test]
-    fn what_was_before_this_node_began_is_for_others() {
-        let mut test = Test::new();
-        test.seen.begin(id(9), test.now);
-        let taken = [7, 7, 10, 9].map(|sequence| test.seen.insert(id(sequence), test.now));
-        assert_eq!(taken, [Taken::Old, Taken::Known, Taken::New, Taken::Old]);
-        test.now += PATIENCE;
-        assert_eq!(test.gap(), 0);
+    fn what_was_before_this_node_began_is_not_missed() {
+        for sequences in [[5, 9, 12], [12, 9, 5]] {
+            let mut test = Test::new();
+            test.seen.count_after(id(9), test.now);
+            assert_eq!(test.insert(sequences), [true; 3]);
+            let gaps = [(); 2].map(|()| {
+                test.now += PATIENCE;
+                test.gap()
+            });
+            assert_eq!(gaps.iter().sum::<u32>(), 2, "10 and 11");
+        }
     }
 
     #[test]
@@ -321,14 +308,8 @@ mod tests {
         test.seen.learn(id(u32::MAX), test.now);
         assert_eq!(test.insert([2, 3]), [true, true]);
         test.insert([9]);
-        let have = BTreeMap::from([(ORIGIN.to_string(), (3, 9))]);
+        let have = BTreeMap::from([(ORIGIN.to_string(), 3)]);
         assert_eq!(test.seen.have(), have);
-        test.seen.begin(id(7), test.now);
-        assert_eq!(
-            test.insert([4]),
-            [true],
-            "what is known already does not begin anew"
-        );
         let mut test = Test::new();
         test.insert([1]);
         test.seen.learn(id(4), test.now);
@@ -344,7 +325,7 @@ mod tests {
         test.now += PATIENCE;
         assert_eq!(test.gap(), WINDOW);
         assert_eq!(test.seen.next_deadline(), None);
-        let have = BTreeMap::from([(ORIGIN.to_string(), (1, 1))]);
+        let have = BTreeMap::from([(ORIGIN.to_string(), 1)]);
         assert_eq!(test.seen.have(), have, "it is not passed on as true");
         assert_eq!(test.insert([2, 3, 3]), [true, true, false]);
         test.now += PATIENCE;
@@ -356,8 +337,6 @@ mod tests {
         for highest in u32::MAX - 70..=u32::MAX {
             let mut test = Test::new();
             assert_eq!(test.insert([highest, highest - 2]), [true, true]);
-            let (_, have) = test.seen.have()[&ORIGIN.to_string()];
-            assert_eq!(have, highest);
             test.seen.learn(id(u32::MAX), test.now);
             test.now += PATIENCE;
             test.gap();

@@ -19,8 +19,6 @@ pub(super) struct Window {
     bits: Vec<u64>,
     /// What is missing below is no gap: it was published before this node knew the origin.
     counted_from: u32,
-    /// What comes below is for others only: it was published before this node began.
-    heard_from: u32,
     /// Since when something up to there has been missing.
     hole: Option<(Instant, u32)>,
     heard_at: Instant,
@@ -28,14 +26,13 @@ pub(super) struct Window {
 
 impl Window {
     /// `first` is the first message that must not be missed.
-    pub(super) fn new(first: u32, heard_from: u32, now: Instant) -> Self {
+    pub(super) fn new(first: u32, now: Instant) -> Self {
         let floor = first.saturating_sub(1).saturating_sub(LOOK_BACK);
         Self {
             floor,
             highest: floor,
             bits: Vec::new(),
             counted_from: first,
-            heard_from,
             hole: None,
             heard_at: now,
         }
@@ -50,22 +47,12 @@ impl Window {
     }
 
     /// The highest that is there.
-    pub(super) fn highest_there(&self) -> u32 {
+    fn highest_there(&self) -> u32 {
         let Some(last) = self.bits.last() else {
             return self.floor;
         };
         // The last word may reach beyond the last sequence there is.
         self.floor + (self.bits.len() as u32 * 64 - last.leading_zeros())
-    }
-
-    /// The highest that is there, or was there already for others when this node began.
-    pub(super) fn highest_known(&self) -> u32 {
-        self.highest_there().max(self.heard_from.saturating_sub(1))
-    }
-
-    /// Whether it is for others only: it was published before this node began.
-    pub(super) fn is_old(&self, sequence: u32) -> bool {
-        sequence < self.heard_from
     }
 
     pub(super) fn heard_at(&self) -> Instant {
@@ -75,6 +62,11 @@ impl Window {
     /// Since when something that is missing now has been missing.
     pub(super) fn missing_since(&self) -> Option<Instant> {
         self.hole.map(|(since, _)| since)
+    }
+
+    /// What was published before this message is no gap.
+    pub(super) fn count_from(&mut self, sequence: u32) {
+        self.counted_from = self.counted_from.max(sequence);
     }
 
     /// Takes a message that is not there. Returns how many had to be given up for it.
@@ -195,7 +187,7 @@ mod tests {
         #[test]
         fn a_window_is_a_set(sequences in prop::collection::vec(1u32..3000, 1..400)) {
             let now = Instant::now();
-            let mut window = Window::new(sequences[0], 0, now);
+            let mut window = Window::new(sequences[0], now);
             let mut model = BTreeSet::new();
             for sequence in sequences {
                 if window.contains(sequence) {

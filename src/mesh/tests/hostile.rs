@@ -9,7 +9,7 @@ use crate::{
     config::limits::DEGREE_UNDIALABLE_MAX,
     mesh::{
         News, Output, PeerKey,
-        codec::{self, MessageId},
+        codec::{self, MessageId, Offer},
         control::{Beacon, Control, Hello, Role},
     },
     message::Message,
@@ -32,7 +32,7 @@ fn hello(id: u128) -> Hello {
         max_message: 0,
         urgent: false,
         have: None,
-        ahead: [].into(),
+        age: None,
     }
 }
 
@@ -392,6 +392,11 @@ fn frames() -> impl Strategy<Value = Message> {
         }),
         ids.clone()
             .prop_map(|mut ids| Message::Binary(codec::encode_announcement(&mut ids))),
+        (ids.clone(), any::<u32>()).prop_map(|(ids, age)| {
+            let age = Duration::from_millis(age.into());
+            let mut offers: Vec<_> = ids.into_iter().map(|id| Offer { id, age }).collect();
+            Message::Binary(codec::encode_offer(&mut offers))
+        }),
         ids.clone()
             .prop_map(|mut ids| Message::Binary(codec::encode_request(&mut ids))),
         ids.prop_map(|mut ids| Message::Binary(codec::encode_asked(&mut ids))),

@@ -29,6 +29,7 @@ fn two_nodes_that_dial_each_other_keep_one_connection_and_lose_nothing() {
                 table.settle();
             }
             table.publish(step % 2, &step.to_string());
+            table.now += Duration::from_millis(1);
         }
         table.pass(5 * SECOND);
         assert_eq!(degrees(&table), [1, 1]);

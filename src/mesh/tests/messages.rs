@@ -181,6 +181,30 @@ fn a_leaf_gets_what_it_missed_in_the_order_in_which_it_came() {
 }
 
 #[test]
+fn a_leaf_that_comes_back_hears_nothing_from_before_it_began() {
+    let mut table = row(2);
+    let leaf = table.add(
+        MeshConfig {
+            is_leaf: true,
+            ..MeshConfig::default()
+        },
+        &[],
+    );
+    table.undialable.insert(leaf);
+    table.publish(0, "before");
+    table.pass(SECOND);
+    table.connect(leaf, 1);
+    table.pass(SECOND);
+    table.part(leaf, 1);
+    table.settle();
+    table.publish(0, "meanwhile");
+    table.pass(SECOND);
+    table.connect(leaf, 1);
+    table.pass(SECOND);
+    assert_eq!(table.heard(leaf), ["meanwhile"]);
+}
+
+#[test]
 fn who_begins_hears_what_is_published_from_then_on() {
     let mut table = row(2);
     table.publish(0, "old");
@@ -216,6 +240,43 @@ fn who_begins_beside_one_that_has_only_begun_hears_nothing_from_before() {
     table.publish(0, "13");
     table.pass(5 * SECOND);
     assert_eq!(table.heard(3), ["13"]);
+}
+
+#[test]
+fn what_a_second_neighbor_has_since_the_first_was_met_is_not_from_before() {
+    let mut table = Table::with_nodes(4);
+    table.undialable.extend(0..4);
+    table.connect(2, 1);
+    table.pass(10 * SECOND);
+    table.publish(2, "before");
+    table.pass(SECOND);
+    table.connect(3, 0);
+    table.pass(SECOND / 5);
+    table.publish(1, "first of this one");
+    table.publish(2, "after");
+    table.pass(SECOND / 5);
+    table.connect(3, 1);
+    table.pass(5 * SECOND);
+    assert_eq!(table.heard(3), ["first of this one", "after"]);
+}
+
+#[test]
+fn who_begins_beside_one_that_knows_little_hears_nothing_from_before_of_others() {
+    let mut table = row(2);
+    (1..=12).for_each(|n| table.publish(0, &n.to_string()));
+    table.pass(SECOND);
+    // Two begin beside each other, and know nobody else for a while.
+    let first = table.add(MeshConfig::default(), &[]);
+    let second = table.add(MeshConfig::default(), &[]);
+    table.connect(first, second);
+    table.pass(5 * SECOND);
+    table.publish(0, "13");
+    table.pass(SECOND);
+    table.connect(second, 1);
+    table.pass(5 * SECOND);
+    for node in [first, second] {
+        assert_eq!(table.heard(node), ["13"], "{node}");
+    }
 }
 
 #[test]
@@ -460,10 +521,12 @@ fn all_of_a_burst_is_announced() {
         let Output::Send { frame, .. } = output else {
             continue;
         };
-        if let Message::Binary(frame) = frame
-            && let Ok(Frame::Announcement(ids)) = codec::decode(&frame)
-        {
-            announced += ids.len();
+        if let Message::Binary(frame) = frame {
+            announced += match codec::decode(&frame) {
+                Ok(Frame::Announcement(ids)) => ids.len(),
+                Ok(Frame::Offer(offers)) => offers.len(),
+                _ => 0,
+            };
         }
     }
     assert_eq!(announced, BURST);

@@ -186,11 +186,12 @@ fn the_page_of_the_readme_takes_each_message_once_and_leaves_aside_what_it_does_
         ("network", json!("default")),
         ("role", json!("leaf")),
         ("have", Value::Null),
+        ("age", Value::Null),
     ] {
         assert_eq!(hello[key], value, "{key}");
     }
     let name = format!("{ORIGIN:032x}");
-    let ours = json!({"type": "hello", "id": "00", "have": {&name: 3}, "ahead": {&name: 4}});
+    let ours = json!({"type": "hello", "id": "00", "have": {&name: 4}});
     node.send_frame(Frame::text(ours.to_string()));
     node.send_frame(Frame::text(json!({"type": "later"}).to_string()));
     node.send_frame(ids(ANNOUNCEMENT, ORIGIN, 1..9));
@@ -213,6 +214,8 @@ fn the_page_of_the_readme_takes_each_message_once_and_leaves_aside_what_it_does_
     let mine = format!("{id:032x}");
     assert_eq!(hello["id"], json!(&mine));
     assert_eq!(hello["have"], json!({name: 7, &mine: 2}));
+    let age = hello["age"].as_f64().expect("milliseconds");
+    assert!((0.0..60_000.0).contains(&age), "{age}");
     let ours = json!({"type": "hello", "id": "00", "have": {mine: 1}});
     node.send_frame(Frame::text(ours.to_string()));
     assert_eq!(node.read_frame(), message(id, 2, "mine too"));
