@@ -101,6 +101,8 @@ fn is_unknown(distance: &u32) -> bool {
 #[serde(tag = "type", rename_all = "lowercase")]
 pub(super) enum Control {
     Hello(Hello),
+    /// Who has dialed has got the hello of the other side, which sees by this how long a round trip takes.
+    Met,
     Beacon(Beacon),
     /// Whether the sender wants messages at once, or announcements.
     Tree {
@@ -270,6 +272,7 @@ mod tests {
                     hop: 0,
                 }),
             ),
+            (r#"{"type":"met"}"#.to_owned(), Control::Met),
             (
                 r#"{"type":"tree","eager":false}"#.to_owned(),
                 Control::Tree { eager: false },

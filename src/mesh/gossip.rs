@@ -1,9 +1,9 @@
 //! Messages: published, taken in once, passed on, announced, and asked for.
 //!
-//! A message goes at once to the parent and the children in the tree; all other neighbors hear that it is
-//! there. What was announced and does not come is asked for after a while. A request never changes the tree; it
-//! is told in the tree, so that of all who are beyond the same loss not each one asks: who has it says so and is
-//! not sent it, who lacks it too waits for it to be passed on.
+//! A message goes at once to the parent and the children in the tree; all other neighbors hear that it is there.
+//! What was announced and does not come is asked for after a while, of the nearest. A request never changes the
+//! tree; it is told in the tree, so that of all who are beyond the same loss not each one asks: who has it says so
+//! and is not sent it, who lacks it too waits for it to be passed on.
 //!
 //! What has been there for a while is offered with its age. A node that was not in the mesh yet when it was
 //! published takes it for others only, and offers it to them.
@@ -302,7 +302,9 @@ impl Mesh {
         } else {
             Duration::MAX
         };
+        let mut round_trip = Duration::MAX;
         if let Some(member) = self.neighbors.member_mut(from) {
+            round_trip = member.round_trip;
             member
                 .to_announce
                 .retain(|id| offers.binary_search_by_key(id, |offer| offer.id).is_err());
@@ -319,7 +321,12 @@ impl Mesh {
             if self.is_old(born) && !is_kept {
                 continue;
             }
-            let by = Announcer { peer: from, born };
+            let by = Announcer {
+                peer: from,
+                born,
+                round_trip,
+                asked: 0,
+            };
             let patience = self.patience.duration(id.origin).min(patience_max);
             if !self.missing.on_announced(id, by, patience, now) {
                 self.standing.ignored += 1;

@@ -102,6 +102,10 @@ impl Mesh {
             }
             (Stage::Greeting { .. }, Control::Unknown) => self.standing.ignored += 1,
             (Stage::Greeting { .. }, _) => self.ban(peer, "the first frame is not a hello", now),
+            (Stage::Member(member), Control::Met) => {
+                let since_hello = now.saturating_duration_since(member.joined_at);
+                member.round_trip = member.round_trip.min(since_hello);
+            }
             (Stage::Leaving | Stage::Probed { .. } | Stage::Banned, _) => {}
             (Stage::Member(_), Control::Beacon(beacon)) => self.on_beacon(peer, beacon, now),
             (Stage::Member(member), Control::Tree { eager }) => member.is_eager = eager,
@@ -241,9 +245,10 @@ impl Mesh {
             return;
         };
         neighbor.id = Some(hello.id);
+        let mut round_trip = Duration::MAX;
         if let (Side::Dialed(_), Stage::Greeting { until }) = (&neighbor.side, &neighbor.stage) {
-            let left = until.saturating_duration_since(now);
-            self.distance.on_round_trip(GREETING_TIMEOUT - left);
+            round_trip = GREETING_TIMEOUT - until.saturating_duration_since(now);
+            self.distance.on_round_trip(round_trip);
         }
         if let (Some(Purpose::Verify(target, id)), Side::Dialed(url)) =
             (&neighbor.purpose, &neighbor.side)
@@ -262,7 +267,8 @@ impl Mesh {
         }
         let is_accepted = neighbor.side == Side::Accepted;
         let connections = self.neighbors.connections_to(hello.id).count();
-        let member = self.member(peer, &hello, now);
+        let mut member = self.member(peer, &hello, now);
+        member.round_trip = round_trip;
         if connections >= DOUBLES_MAX {
             let reason = "there are other connections to this node";
             self.release(peer, code::NORMAL, reason, now);
@@ -398,6 +404,8 @@ impl Mesh {
         if is_accepted {
             let hello = self.hello(None, now);
             self.send_control(peer, &Control::Hello(hello));
+        } else {
+            self.send_control(peer, &Control::Met);
         }
         self.tell(News::Met(peer));
         if self.alone_since.take().is_some() {

@@ -30,6 +30,10 @@ pub(super) struct Announcer {
     pub(super) peer: PeerKey,
     /// When the message was published, as it says.
     pub(super) born: Instant,
+    /// To it and back: how soon it can answer.
+    pub(super) round_trip: Duration,
+    /// How often it was asked.
+    pub(super) asked: u32,
 }
 
 /// A message that was announced and has come.
@@ -50,7 +54,6 @@ pub(super) struct Requests {
 
 #[derive(Debug)]
 struct Awaited {
-    /// Whom to ask next first.
     announcers: Vec<Announcer>,
     /// Whose share it counts to.
     owner: PeerKey,
@@ -190,13 +193,15 @@ impl Missing {
                 self.remove(id);
                 continue;
             }
-            let asked = requests.by_peer.entry(awaited.announcers[0].peer);
-            asked.or_default().push(id);
+            let announcers = awaited.announcers.iter_mut();
+            let nearest = announcers.min_by_key(|it| (it.asked, it.round_trip));
+            let nearest = nearest.expect("what nobody has is not awaited");
+            nearest.asked += 1;
+            requests.by_peer.entry(nearest.peer).or_default().push(id);
             if awaited.tries == 0 {
                 requests.new.push(id);
             }
             awaited.asked = Asked::Here;
-            awaited.announcers.rotate_left(1);
             awaited.ask_at = now + patience * (1 << awaited.tries);
             awaited.tries += 1;
             self.by_time.remove(&(at, id));
@@ -217,7 +222,12 @@ mod tests {
 
     fn by(peer: PeerKey) -> Announcer {
         let born = Instant::now();
-        Announcer { peer, born }
+        Announcer {
+            peer,
+            born,
+            round_trip: SECOND,
+            asked: 0,
+        }
     }
 
     fn id(sequence: u32) -> MessageId {
@@ -240,6 +250,22 @@ mod tests {
         }
         assert_eq!(asked, [A, B, A, B, A, B, A, B]);
         assert!(missing.shares.is_empty());
+    }
+
+    #[test]
+    fn the_nearest_is_asked_first() {
+        let start = Instant::now();
+        let mut missing = Missing::default();
+        let mut far = by(A);
+        far.round_trip = 2 * SECOND;
+        missing.on_announced(id(1), far, SECOND, start);
+        missing.on_announced(id(1), by(B), SECOND, start);
+        let mut asked = Vec::new();
+        for _ in 0..4 {
+            let at = missing.next_deadline().expect("it has not come");
+            asked.extend(missing.due(at, SECOND).by_peer.into_keys());
+        }
+        assert_eq!(asked, [B, A, B, A]);
     }
 
     #[test]

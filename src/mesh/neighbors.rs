@@ -61,6 +61,8 @@ pub(super) struct Member {
     /// Where it was reached, or else may be: the first is the one that is passed on once verified.
     pub(super) urls: Vec<PeerUrl>,
     pub(super) message_bytes_max: usize,
+    /// As the first words on the connection have shown; [`Duration::MAX`] if they have not.
+    pub(super) round_trip: Duration,
     /// It was told to people that a message was too large for it.
     pub(super) is_known_to_be_small: bool,
     /// It wants messages at once.
@@ -86,6 +88,7 @@ impl Member {
             reach: Reach::Refuted,
             urls: Vec::new(),
             message_bytes_max: usize::MAX,
+            round_trip: Duration::MAX,
             is_known_to_be_small: false,
             is_eager: true,
             has_been_told_eager: true,

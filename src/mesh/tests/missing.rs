@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use super::table::Table;
+use super::table::{self, Table};
 use crate::{
     config::{HistoryLimits, MeshConfig},
     mesh::{
-        GAP_NEWS_INTERVAL, GAPS_UNTOLD_MAX, News, Output, PeerKey,
+        GAP_NEWS_INTERVAL, GAPS_UNTOLD_MAX, News, Output, PeerKey, Side,
         codec::{self, MessageId},
     },
     message::Message,
@@ -185,6 +185,52 @@ fn where_messages_follow_closely_the_next_is_given_longer() {
         table.pass(MILLISECOND);
         assert_eq!(table.nodes[0].standing().requested, 1, "every {gap} ms");
     }
+}
+
+#[test]
+fn of_those_who_have_a_message_the_nearest_is_asked() {
+    let mut table = Table::new();
+    table.add(MeshConfig::default(), &[]);
+    let hello = |id: u128| {
+        let id = NodeId(id);
+        Message::text(format!(
+            r#"{{"type":"hello","min":1,"max":1,"id":"{id}","network":"default"}}"#
+        ))
+    };
+    let met = || Message::text(r#"{"type":"met"}"#);
+    // Two that have dialed, and show how far they are, and one that was dialed.
+    let [far, near] = [40, 20].map(|millis| {
+        let key = neighbor(&mut table, NodeId(millis));
+        table.pass(millis as u32 * MILLISECOND);
+        table.frame(0, key, met());
+        key
+    });
+    let (dialed, url) = (PeerKey(99), table::url(9));
+    let address = url.host().parse().expect("an address");
+    table.nodes[0].on_opened(dialed, Side::Dialed(url), address, table.now);
+    table.pass(10 * MILLISECOND);
+    table.settle();
+    table.frame(0, dialed, hello(10));
+    assert_eq!(receivers(&mut table, &met()), [dialed]);
+
+    let of = |sequence| MessageId {
+        origin: NodeId(100),
+        sequence,
+    };
+    let mut ids = [of(1)];
+    let announcement = Message::Binary(codec::encode_announcement(&mut ids));
+    for key in [far, near, dialed] {
+        table.frame(0, key, announcement.clone());
+    }
+    let request = Message::Binary(codec::encode_request(&mut ids));
+    let mut asked = Vec::new();
+    while asked.len() < 4 {
+        table.now = table.nodes[0].next_deadline().expect("it has not come");
+        let now = table.now;
+        table.nodes[0].expire(now);
+        asked.extend(receivers(&mut table, &request));
+    }
+    assert_eq!(asked, [dialed, near, far, dialed]);
 }
 
 #[test]
