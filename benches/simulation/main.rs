@@ -202,7 +202,7 @@ fn comparison(outcomes: &[Outcome]) -> Table {
     ]);
     let compared = outcomes.iter().filter(|it| it.gate == Gate::Compared);
     let reports: Vec<&Report> = compared.flat_map(|it| &it.reports).collect();
-    for protocol in ProtocolKind::ALL {
+    for &protocol in ProtocolKind::ALL {
         let of_protocol = reports.iter().filter(|it| it.scenario.protocol == protocol);
         let steady = of_protocol.filter_map(|report| report.phase("steady"));
         let steady: Vec<&Phase> = steady.collect();

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
+use super::choice::choice;
 use super::limits::{
     ADVERTISED_URLS_MAX, DEGREE_CEILING, DEGREE_MAX_DEFAULT, DEGREE_SPREAD, HISTORY_BYTES_CEILING,
     HISTORY_BYTES_FLOOR, HISTORY_MESSAGES_CEILING,
@@ -161,39 +162,7 @@ pub enum BroadcastScope {
     Mesh,
 }
 
-impl BroadcastScope {
-    /// All scopes, in the order of the help text.
-    pub const ALL: [Self; 2] = [Self::Peers, Self::Mesh];
-
-    /// The name that the program takes and shows.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Peers => "peers",
-            Self::Mesh => "mesh",
-        }
-    }
-}
-
-impl Display for BroadcastScope {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
-
-impl FromStr for BroadcastScope {
-    type Err = BroadcastScopeError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let mut all = Self::ALL.into_iter();
-        all.find(|scope| scope.as_str() == text)
-            .ok_or_else(|| BroadcastScopeError(text.to_owned()))
-    }
-}
-
-/// A text that names no [`BroadcastScope`].
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{}` is no scope; expected peers or mesh", Printable(.0))]
-pub struct BroadcastScopeError(String);
+choice!(BroadcastScope, "scope", Peers = "peers", Mesh = "mesh");
 
 #[cfg(test)]
 mod tests {
@@ -212,15 +181,6 @@ mod tests {
             let expected = format!("`{shown}` is no name of a network: 1 to 64 ");
             assert!(error.starts_with(&expected), "{error}");
         }
-    }
-
-    #[test]
-    fn scopes_have_names() {
-        for scope in BroadcastScope::ALL {
-            assert_eq!(scope.to_string().parse(), Ok(scope));
-        }
-        let error = "all\n".parse::<BroadcastScope>().unwrap_err().to_string();
-        assert_eq!(error, r"`all\n` is no scope; expected peers or mesh");
     }
 
     #[test]

@@ -7,6 +7,7 @@
 mod address;
 mod bind_address;
 mod channel;
+mod choice;
 mod error;
 pub mod limits;
 mod mesh;
@@ -22,13 +23,13 @@ pub use address::AddressError;
 pub use bind_address::BindAddress;
 pub use channel::ChannelError;
 pub(crate) use channel::check_channel;
+pub use choice::ChoiceError;
+pub(crate) use choice::choice;
 pub use error::ConfigError;
 pub use limits::Limits;
-pub use mesh::{
-    BroadcastScope, BroadcastScopeError, HistoryLimits, MeshConfig, NetworkName, NetworkNameError,
-};
+pub use mesh::{BroadcastScope, HistoryLimits, MeshConfig, NetworkName, NetworkNameError};
 pub use peer_url::PeerUrl;
-pub use slow_peer::{SlowPeer, SlowPeerError};
+pub use slow_peer::SlowPeer;
 pub use template::{Template, TemplateError, Values};
 pub use units::{
     Count, CountError, Every, EveryError, Size, SizeError, Time, TimeError, UpTo, UpToError,

@@ -211,11 +211,12 @@ impl Gate {
         let scenario = self.scenario(nodes, seed);
         let variants = match self {
             Self::Compared => ProtocolKind::ALL
+                .iter()
                 .map(|protocol| Scenario {
-                    protocol,
+                    protocol: *protocol,
                     ..scenario.clone()
                 })
-                .to_vec(),
+                .collect(),
             // The same without those who do harm, to see what they cost.
             Self::Hostile => vec![
                 Scenario {

@@ -51,7 +51,7 @@ pub use self::{
     run::{Progress, run},
     scenario::{
         NODES_CEILING, PHASE_MAX, PUBLISH_RATE_CEILING, PerMinute, PerMinuteError, ProtocolKind,
-        ProtocolKindError, STALL_INTERVAL_MIN, Scenario, ScenarioError, Share, ShareError,
+        STALL_INTERVAL_MIN, Scenario, ScenarioError, Share, ShareError,
     },
     survey::Overlay,
 };

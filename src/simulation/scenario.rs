@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Serialize, Serializer};
 
 use super::{chance::Ppm, ledger::NUMBER_BYTES, weather::Weather};
-use crate::config::{Limits, Size, Time, limits::DEGREE_CEILING};
+use crate::config::{Limits, Size, Time, choice, limits::DEGREE_CEILING};
 use crate::printable::Printable;
 
 /// The most nodes that can be simulated: what addresses there are.
@@ -263,40 +263,13 @@ pub enum ProtocolKind {
     Plumtree,
 }
 
-impl ProtocolKind {
-    /// All protocols, in the order of the help text.
-    pub const ALL: [Self; 3] = [Self::Mesh, Self::Flood, Self::Plumtree];
-
-    /// The name that the program takes and shows.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Mesh => "mesh",
-            Self::Flood => "flood",
-            Self::Plumtree => "plumtree",
-        }
-    }
-}
-
-impl Display for ProtocolKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
-
-impl FromStr for ProtocolKind {
-    type Err = ProtocolKindError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let mut all = Self::ALL.into_iter();
-        all.find(|kind| kind.as_str() == text)
-            .ok_or_else(|| ProtocolKindError(text.to_owned()))
-    }
-}
-
-/// A text that names no [`ProtocolKind`].
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{}` is no protocol; expected mesh, flood or plumtree", Printable(.0))]
-pub struct ProtocolKindError(String);
+choice!(
+    ProtocolKind,
+    "protocol",
+    Mesh = "mesh",
+    Flood = "flood",
+    Plumtree = "plumtree"
+);
 
 /// A share of a whole as people write it: `50%`, `0.1%`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
