@@ -328,19 +328,15 @@ mod tests {
     /// Where the runs are small enough to be a test.
     const NODES: usize = 1000;
 
-    /// One seed of each gate takes a minute in all. Where everything must hold (`CI=true`) there are ten, and
-    /// three where each takes long.
-    fn seeds(gate: Gate) -> u64 {
-        match gate {
-            _ if std::env::var_os("CI").is_none_or(|ci| ci != "true") => 1,
-            Gate::Steady | Gate::Compared => 3,
-            _ => 10,
-        }
+    /// One seed of each gate takes a minute in all. Where everything must hold (`CI=true`) there are ten.
+    fn seeds() -> u64 {
+        let is_ci = std::env::var_os("CI").is_some_and(|ci| ci == "true");
+        if is_ci { 10 } else { 1 }
     }
 
     #[track_caller]
     fn assert_met(gate: Gate, nodes: usize) {
-        for seed in 1..=seeds(gate) {
+        for seed in 1..=seeds() {
             let (findings, reports) = gate.check(nodes, seed, Instant::now());
             let failed: Vec<String> = findings
                 .iter()

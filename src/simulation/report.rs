@@ -119,97 +119,10 @@ impl fmt::Display for Report {
             "{nodes} nodes, {protocol}, seed {seed}: {:.0} s, {} events, trace {:016x}",
             self.seconds, self.events, self.trace
         )?;
-        let mut table = Table::new(&[
-            "messages",
-            "published",
-            "delivered",
-            "missing",
-            "twice",
-            "copies",
-            "last p50",
-            "last p99",
-            "last max",
-            "median",
-            "B/delivery",
-        ]);
-        for phase in self.phases.iter().filter(|phase| phase.publications > 0) {
-            table.row(vec![
-                phase.name.to_owned(),
-                phase.publications.to_string(),
-                format!("{:.4} %", phase.delivered * 100.0),
-                phase.missing.to_string(),
-                phase.repeated.to_string(),
-                format!("{:.4}", phase.redundancy),
-                milliseconds(phase.last.p50_ms),
-                milliseconds(phase.last.p99_ms),
-                milliseconds(phase.last.max_ms),
-                milliseconds(phase.latency.p50_ms),
-                format!("{:.0}", phase.bytes_per_delivery),
-            ]);
-        }
-        writeln!(f, "\n{table}")?;
-        let mut table = Table::new(&[
-            "traffic",
-            "payload B/s",
-            "announce B/s",
-            "control B/s",
-            "busiest B/s",
-            "dials/min",
-            "whole after",
-            "recovered",
-        ]);
-        for phase in &self.phases {
-            let bytes = &phase.bytes_per_node_second;
-            table.row(vec![
-                phase.name.to_owned(),
-                format!("{:.0}", bytes.payload),
-                format!("{:.0}", bytes.announcements),
-                format!("{:.0}", bytes.control),
-                format!("{:.0}", phase.busiest_bytes_per_second),
-                format!("{:.2}", phase.dials_per_minute),
-                phase
-                    .whole_after
-                    .map_or(String::new(), |seconds| format!("{seconds:.1} s")),
-                phase
-                    .recovered
-                    .map_or(String::new(), |share| format!("{:.2} %", share * 100.0)),
-            ]);
-        }
-        writeln!(f, "{table}")?;
-        let mut table = Table::new(&[
-            "overlay",
-            "nodes",
-            "degree",
-            "doubled",
-            "half-open",
-            "components",
-            "outside",
-            "roots",
-            "astray",
-            "circling",
-            "eigenvalue",
-        ]);
-        for Phase { name, overlay, .. } in &self.phases {
-            table.row(vec![
-                (*name).to_owned(),
-                overlay.nodes.to_string(),
-                format!(
-                    "{}/{:.1}/{}",
-                    overlay.degree_min, overlay.degree_mean, overlay.degree_max
-                ),
-                overlay.doubled.to_string(),
-                overlay.half_open.to_string(),
-                overlay.components.to_string(),
-                overlay.outside.to_string(),
-                overlay.roots.to_string(),
-                overlay.astray.to_string(),
-                overlay.circling.to_string(),
-                overlay
-                    .second_eigenvalue
-                    .map_or(String::new(), |value| format!("{value:.3}")),
-            ]);
-        }
-        write!(f, "{table}")?;
+        let with_messages = self.phases.iter().filter(|phase| phase.publications > 0);
+        writeln!(f, "\n{}", Table::of(with_messages, MESSAGES))?;
+        writeln!(f, "{}", Table::of(&self.phases, TRAFFIC))?;
+        write!(f, "{}", Table::of(&self.phases, OVERLAY))?;
         if let Some(dials) = self.victim_dials_per_minute {
             write!(f, "\ndials of the victim: {dials:.1} a minute")?;
             writeln!(f, ", {} connections overflowed", self.overflows)?;
@@ -226,21 +139,92 @@ fn milliseconds(value: f64) -> String {
     }
 }
 
+/// What a table says of a phase, and under which head.
+type Column = (&'static str, fn(&Phase) -> String);
+
+const MESSAGES: &[Column] = &[
+    ("messages", |phase| phase.name.to_owned()),
+    ("published", |phase| phase.publications.to_string()),
+    ("delivered", |phase| {
+        format!("{:.4} %", phase.delivered * 100.0)
+    }),
+    ("missing", |phase| phase.missing.to_string()),
+    ("twice", |phase| phase.repeated.to_string()),
+    ("copies", |phase| format!("{:.4}", phase.redundancy)),
+    ("last p50", |phase| milliseconds(phase.last.p50_ms)),
+    ("last p99", |phase| milliseconds(phase.last.p99_ms)),
+    ("last max", |phase| milliseconds(phase.last.max_ms)),
+    ("median", |phase| milliseconds(phase.latency.p50_ms)),
+    ("B/delivery", |phase| {
+        format!("{:.0}", phase.bytes_per_delivery)
+    }),
+];
+
+const TRAFFIC: &[Column] = &[
+    ("traffic", |phase| phase.name.to_owned()),
+    ("payload B/s", |phase| {
+        format!("{:.0}", phase.bytes_per_node_second.payload)
+    }),
+    ("announce B/s", |phase| {
+        format!("{:.0}", phase.bytes_per_node_second.announcements)
+    }),
+    ("control B/s", |phase| {
+        format!("{:.0}", phase.bytes_per_node_second.control)
+    }),
+    ("busiest B/s", |phase| {
+        format!("{:.0}", phase.busiest_bytes_per_second)
+    }),
+    ("dials/min", |phase| {
+        format!("{:.2}", phase.dials_per_minute)
+    }),
+    ("whole after", |phase| {
+        let seconds = phase.whole_after;
+        seconds.map_or(String::new(), |seconds| format!("{seconds:.1} s"))
+    }),
+    ("recovered", |phase| {
+        let share = phase.recovered;
+        share.map_or(String::new(), |share| format!("{:.2} %", share * 100.0))
+    }),
+];
+
+const OVERLAY: &[Column] = &[
+    ("overlay", |phase| phase.name.to_owned()),
+    ("nodes", |phase| phase.overlay.nodes.to_string()),
+    ("degree", |phase| {
+        let Overlay {
+            degree_min,
+            degree_mean,
+            degree_max,
+            ..
+        } = phase.overlay;
+        format!("{degree_min}/{degree_mean:.1}/{degree_max}")
+    }),
+    ("doubled", |phase| phase.overlay.doubled.to_string()),
+    ("half-open", |phase| phase.overlay.half_open.to_string()),
+    ("components", |phase| phase.overlay.components.to_string()),
+    ("outside", |phase| phase.overlay.outside.to_string()),
+    ("roots", |phase| phase.overlay.roots.to_string()),
+    ("astray", |phase| phase.overlay.astray.to_string()),
+    ("circling", |phase| phase.overlay.circling.to_string()),
+    ("eigenvalue", |phase| {
+        let value = phase.overlay.second_eigenvalue;
+        value.map_or(String::new(), |value| format!("{value:.3}"))
+    }),
+];
+
 /// Columns as wide as they have to be, the first to the left, the others to the right.
 struct Table {
     rows: Vec<Vec<String>>,
 }
 
 impl Table {
-    fn new(heads: &[&str]) -> Self {
-        let heads = heads.iter().map(|head| (*head).to_owned());
+    fn of<'a>(phases: impl IntoIterator<Item = &'a Phase>, columns: &[Column]) -> Self {
+        let heads = columns.iter().map(|(head, _)| (*head).to_owned());
+        let row = |phase| columns.iter().map(|(_, cell)| cell(phase)).collect();
+        let rows = phases.into_iter().map(row);
         Self {
-            rows: vec![heads.collect()],
+            rows: [heads.collect()].into_iter().chain(rows).collect(),
         }
-    }
-
-    fn row(&mut self, cells: Vec<String>) {
-        self.rows.push(cells);
     }
 }
 
