@@ -13,6 +13,7 @@ mod backoff;
 mod channels;
 mod close;
 mod connection;
+mod contexts;
 mod dialer;
 mod frame;
 mod inbound;

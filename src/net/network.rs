@@ -13,6 +13,7 @@ use super::{
     agenda::Agenda,
     channels::Channels,
     connection::{Connection, Notice, Portion, Side, Turn},
+    contexts::Contexts,
     dialer::Dialer,
     listener::Listeners,
     news::News,
@@ -33,6 +34,7 @@ pub(super) struct Shared {
     slow_peer: SlowPeer,
     pub(super) id: NodeId,
     deadlines: Deadlines,
+    contexts: Contexts,
     pub(super) counters: Counters,
 }
 
@@ -44,6 +46,7 @@ impl Shared {
             slow_peer: self.slow_peer,
             id: self.id,
             deadlines: &mut self.deadlines,
+            contexts: &mut self.contexts,
             counters: &mut self.counters,
         }
     }
@@ -138,6 +141,7 @@ impl Network {
                 slow_peer: config.slow_peer,
                 id,
                 deadlines: Deadlines::default(),
+                contexts: Contexts::default(),
                 counters: Counters::default(),
             },
         }

@@ -3,28 +3,28 @@
 //!
 //! Tungstenite never holds bytes back on the way out (what it writes is queued at once), and at the end
 //! of a received message it holds none on the way in, because bytes are handed to it frame by frame.
-//! That makes the outbox the only account of what waits for the peer, and lets a session that has
-//! received something large give its buffers back.
+//! That makes the outbox the only account of what waits for the peer, and lets a session that rests between two
+//! messages do without: a context of tungstenite takes more memory than all else of an idle connection.
 
-use std::io::{self, Read, Write};
+use std::{
+    io::{self, Read, Write},
+    mem,
+};
 
 use bytes::Bytes;
 use tungstenite::{
     Error, Message as Frame,
     error::ProtocolError,
-    protocol::{CloseFrame, WebSocketConfig, WebSocketContext},
+    protocol::{CloseFrame, WebSocketContext},
 };
 
 use super::{
     close::CloseReason,
+    contexts::{Contexts, KEPT_BYTES},
     frame::{HEADER_BYTES_MAX, Role},
     outbox::Outbox,
 };
 use crate::message::Message;
-
-/// Tungstenite's own read buffer, allocated for each connection. Large messages grow it; the bytes
-/// themselves come from the buffer that the loop shares.
-const READ_CHUNK_BYTES: usize = 64;
 
 /// What a session makes of received bytes, one thing at a time.
 #[derive(Debug, PartialEq, Eq)]
@@ -45,7 +45,8 @@ pub(crate) enum Step {
 /// One WebSocket connection after the upgrade.
 #[derive(Debug)]
 pub(crate) struct Session {
-    context: WebSocketContext,
+    /// While a message or the end is under way.
+    context: Option<Box<WebSocketContext>>,
     framing: Framing,
     role: Role,
     message_bytes_max: usize,
@@ -53,9 +54,8 @@ pub(crate) struct Session {
 
 impl Session {
     pub(crate) fn new(role: Role, message_bytes_max: usize) -> Self {
-        let context = new_context(role, message_bytes_max);
         Self {
-            context,
+            context: None,
             framing: Framing::default(),
             role,
             message_bytes_max,
@@ -68,17 +68,27 @@ impl Session {
 
     /// Works through received bytes up to the next thing worth telling, and takes what it has worked
     /// through off `unread`; `end` tells that the peer will send no more after them.
-    pub(crate) fn step(&mut self, unread: &mut &[u8], end: bool, outbox: &mut Outbox) -> Step {
+    pub(crate) fn step(
+        &mut self,
+        unread: &mut &[u8],
+        end: bool,
+        outbox: &mut Outbox,
+        contexts: &mut Contexts,
+    ) -> Step {
+        if unread.is_empty() && !end && self.context.is_none() {
+            return Step::Drained;
+        }
+        let (context, framing) = self.parts(contexts);
         let mut wire = Wire {
             unread,
             end,
-            framing: &mut self.framing,
+            framing,
             outbox,
         };
-        let reason = match next_frame(&mut self.context, &mut wire) {
+        let reason = match next_frame(context, &mut wire) {
             Ok(step) => return step,
             Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.give_back_buffers();
+                self.rest(contexts);
                 return Step::Drained;
             }
             Err(Error::ConnectionClosed) => return Step::Finished,
@@ -90,34 +100,49 @@ impl Session {
             Err(Error::Protocol(error)) => CloseReason::Protocol(error.to_string()),
             Err(error) => CloseReason::Protocol(error.to_string()),
         };
-        self.close(&reason, outbox);
+        self.close(&reason, outbox, contexts);
         Step::Broken(reason)
     }
 
     /// Queues a Close, unless one was queued before.
-    pub(crate) fn close(&mut self, reason: &CloseReason, outbox: &mut Outbox) {
+    pub(crate) fn close(
+        &mut self,
+        reason: &CloseReason,
+        outbox: &mut Outbox,
+        contexts: &mut Contexts,
+    ) {
         let Some((code, reason)) = reason.frame() else {
             return;
         };
+        let (context, framing) = self.parts(contexts);
         let mut wire = Wire {
             unread: &mut &[][..],
             end: false,
-            framing: &mut self.framing,
+            framing,
             outbox,
         };
         let reason = reason.into();
         // The stream takes everything; an error only tells that the session has ended already.
-        let _ = self
-            .context
-            .close(&mut wire, Some(CloseFrame { code, reason }));
+        let _ = context.close(&mut wire, Some(CloseFrame { code, reason }));
     }
 
-    /// Tungstenite's buffers never shrink. Between two messages they are empty, and a new context
-    /// costs less than what a large message would leave behind.
-    fn give_back_buffers(&mut self) {
-        if self.framing.is_grown && self.framing.is_at_rest() && self.context.can_write() {
-            self.context = new_context(self.role, self.message_bytes_max);
-            self.framing.is_grown = false;
+    fn parts(&mut self, contexts: &mut Contexts) -> (&mut WebSocketContext, &mut Framing) {
+        let (role, message_bytes_max) = (self.role, self.message_bytes_max);
+        let context = self
+            .context
+            .get_or_insert_with(|| contexts.take(role, message_bytes_max));
+        (context, &mut self.framing)
+    }
+
+    /// Between two messages a context is as good as new.
+    fn rest(&mut self, contexts: &mut Contexts) {
+        if !self.framing.is_at_rest() {
+            return;
+        }
+        let context = self.context.take_if(|context| context.can_write());
+        let is_grown = mem::take(&mut self.framing.is_grown);
+        if let Some(context) = context.filter(|_| !is_grown) {
+            contexts.give_back(self.role, context);
         }
     }
 }
@@ -133,16 +158,6 @@ fn next_frame(context: &mut WebSocketContext, wire: &mut Wire<'_, '_>) -> Result
             Frame::Ping(_) | Frame::Frame(_) => {}
         }
     }
-}
-
-fn new_context(role: Role, message_bytes_max: usize) -> WebSocketContext {
-    let config = WebSocketConfig::default()
-        .read_buffer_size(READ_CHUNK_BYTES)
-        .write_buffer_size(0)
-        .max_message_size(Some(message_bytes_max))
-        // A header that claims more would reserve it at once.
-        .max_frame_size(Some(message_bytes_max));
-    WebSocketContext::new(role, Some(config))
 }
 
 fn by_peer(frame: Option<CloseFrame>) -> CloseReason {
@@ -195,7 +210,7 @@ struct Framing {
     header_len: u8,
     /// The last data frame was not final: tungstenite holds a part of a message.
     is_mid_message: bool,
-    /// A frame has outgrown tungstenite's initial buffer.
+    /// A frame has made tungstenite's buffer larger than is worth keeping.
     is_grown: bool,
     payload_left: u64,
 }
@@ -257,7 +272,7 @@ impl Framing {
         if !is_control {
             self.is_mid_message = self.header[0] & 0x80 == 0;
         }
-        self.is_grown |= self.payload_left > READ_CHUNK_BYTES as u64 || self.is_mid_message;
+        self.is_grown |= self.payload_left > KEPT_BYTES;
     }
 }
 
@@ -297,6 +312,7 @@ mod tests {
     struct Peer {
         session: Session,
         outbox: Outbox,
+        contexts: Contexts,
         heard: Vec<String>,
     }
 
@@ -306,6 +322,7 @@ mod tests {
             Self {
                 session,
                 outbox: Outbox::default(),
+                contexts: Contexts::default(),
                 heard: Vec::new(),
             }
         }
@@ -313,8 +330,9 @@ mod tests {
         /// Works through all bytes and returns how it ended.
         fn receive(&mut self, mut bytes: &[u8], end: bool) -> Step {
             loop {
+                let (outbox, contexts) = (&mut self.outbox, &mut self.contexts);
                 self.heard
-                    .push(match self.session.step(&mut bytes, end, &mut self.outbox) {
+                    .push(match self.session.step(&mut bytes, end, outbox, contexts) {
                         Step::Message(Message::Text(text)) => format!("text {text}"),
                         Step::Message(Message::Binary(bytes)) => format!("binary {}", bytes.len()),
                         Step::Pong(payload) => format!("pong {payload:?}"),
@@ -374,7 +392,8 @@ mod tests {
         let mut peer = Peer::new();
         let bytes = [frame(0x81, b"one"), frame(0x88, b"")].concat();
         let mut unread = &bytes[..];
-        let first = peer.session.step(&mut unread, false, &mut peer.outbox);
+        let (outbox, contexts) = (&mut peer.outbox, &mut peer.contexts);
+        let first = peer.session.step(&mut unread, false, outbox, contexts);
         assert_eq!(first, Step::Message(Message::text("one")));
         peer.outbox.push_control(Bytes::from_static(b"answer"));
         assert_eq!(peer.receive(unread, false), Step::Finished);
@@ -413,18 +432,18 @@ mod tests {
     }
 
     #[test]
-    fn buffers_are_given_back_between_messages_only() {
+    fn between_messages_and_only_there_a_session_does_without_a_context() {
         let mut peer = Peer::new();
         let large = frame(0x82, &[1; 100_000]);
         let (head, tail) = large.split_at(50_000);
         assert_eq!(peer.receive(head, false), Step::Drained);
-        assert!(peer.session.framing.is_grown);
+        assert!(peer.session.context.is_some());
         assert_eq!(peer.receive(tail, false), Step::Drained);
-        assert!(!peer.session.framing.is_grown);
+        assert!(peer.session.context.is_none());
         assert_eq!(peer.receive(&frame(0x01, b"open "), false), Step::Drained);
-        assert!(peer.session.framing.is_grown);
+        assert!(peer.session.context.is_some());
         assert_eq!(peer.receive(&frame(0x80, b"end"), false), Step::Drained);
-        assert!(!peer.session.framing.is_grown);
+        assert!(peer.session.context.is_none());
         assert_eq!(peer.heard, ["binary 100000", "text open end"]);
     }
 
@@ -450,19 +469,27 @@ mod tests {
             }
             let mut whole = Peer::new();
             prop_assert_eq!(whole.receive(&bytes, false), Step::Drained);
-            let mut parts = Peer::new();
+            // Two that have contexts in turn, and hear the same one after the other.
+            let mut parts = [Peer::new(), Peer::new()];
             let mut rest = &bytes[..];
             for cut in cuts.iter().cycle() {
                 let (part, left) = rest.split_at((*cut).min(rest.len()));
-                prop_assert_eq!(parts.receive(part, false), Step::Drained);
+                for peer in &mut parts {
+                    prop_assert_eq!(peer.receive(part, false), Step::Drained);
+                }
+                let [one, other] = &mut parts;
+                mem::swap(&mut one.contexts, &mut other.contexts);
                 rest = left;
                 if rest.is_empty() {
                     break;
                 }
             }
-            prop_assert_eq!(&whole.heard, &parts.heard);
-            prop_assert_eq!(whole.sent(), parts.sent());
-            prop_assert!(parts.session.framing.is_at_rest());
+            let sent = whole.sent();
+            for mut peer in parts {
+                prop_assert_eq!(&whole.heard, &peer.heard);
+                prop_assert_eq!(&sent, &peer.sent());
+                prop_assert!(peer.session.framing.is_at_rest());
+            }
         }
 
         /// No bytes make a session panic, and after the end it is over.

@@ -19,6 +19,7 @@ pub(crate) use self::receiving::Portion;
 use super::{
     Kind,
     close::CloseReason,
+    contexts::Contexts,
     dialer::DialId,
     frame::{self, Outgoing},
     keepalive::{Check, KeepAlive},
@@ -44,6 +45,7 @@ pub(crate) struct Turn<'a> {
     pub(crate) slow_peer: SlowPeer,
     pub(crate) id: NodeId,
     pub(crate) deadlines: &'a mut Deadlines,
+    pub(crate) contexts: &'a mut Contexts,
     pub(crate) counters: &'a mut Counters,
 }
 
@@ -379,7 +381,7 @@ impl Connection {
                     // What waits would only be waited for longer; the Close tells that it is lost.
                     turn.counters.messages_dropped += self.transport.outbox.clear() as u64;
                 }
-                session.close(&reason, &mut self.transport.outbox);
+                session.close(&reason, &mut self.transport.outbox, turn.contexts);
                 self.phase = Phase::Closing(session);
                 self.set_deadline(Some(turn.now + turn.limits.close_timeout), turn);
             }

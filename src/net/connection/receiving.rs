@@ -184,7 +184,7 @@ impl Connection {
             let (Phase::Open(session) | Phase::Closing(session)) = &mut self.phase else {
                 return None;
             };
-            match session.step(unread, is_end, &mut self.transport.outbox) {
+            match session.step(unread, is_end, &mut self.transport.outbox, turn.contexts) {
                 Step::Message(message) => {
                     turn.counters.messages_received += 1;
                     return Some(Notice::Message(message));
