@@ -18,6 +18,7 @@ const MESSAGE: u8 = 1;
 const ANNOUNCEMENT: u8 = 2;
 const REQUEST: u8 = 3;
 const ASKED: u8 = 4;
+const OFFER: u8 = 5;
 
 /// Bytes of an upgrade request with its answer.
 pub(super) const UPGRADE_BYTES: u64 = 420;
@@ -26,7 +27,7 @@ pub(super) const UPGRADE_BYTES: u64 = 420;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub(super) struct Traffic {
     pub(super) payload: u64,
-    /// Announcements, requests and what is said of them.
+    /// Announcements, offers, requests and what is said of them.
     pub(super) announcements: u64,
     /// Everything else: hello, beacons, shuffles, pings, upgrades.
     pub(super) control: u64,
@@ -39,7 +40,14 @@ impl Traffic {
             (Message::Binary(_), Some(&(MESSAGE | BASELINE_PAYLOAD))) => &mut self.payload,
             (
                 Message::Binary(_),
-                Some(&(ANNOUNCEMENT | REQUEST | ASKED | BASELINE_ANNOUNCEMENT | BASELINE_REQUEST)),
+                Some(
+                    &(ANNOUNCEMENT
+                    | REQUEST
+                    | ASKED
+                    | OFFER
+                    | BASELINE_ANNOUNCEMENT
+                    | BASELINE_REQUEST),
+                ),
             ) => &mut self.announcements,
             _ => &mut self.control,
         };
