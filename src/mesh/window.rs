@@ -183,6 +183,17 @@ mod tests {
 
     use super::*;
 
+    #[test]
+    fn the_highest_is_known_up_to_the_last_sequence_there_is() {
+        let now = Instant::now();
+        for highest in u32::MAX - 70..=u32::MAX {
+            let mut window = Window::new(highest, now);
+            window.insert(highest, now);
+            window.insert(highest - 2, now);
+            assert_eq!(window.highest_there(), highest);
+        }
+    }
+
     proptest! {
         #[test]
         fn a_window_is_a_set(sequences in prop::collection::vec(1u32..3000, 1..400)) {

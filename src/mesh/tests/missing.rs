@@ -7,7 +7,7 @@ use crate::{
     config::{HistoryLimits, MeshConfig},
     mesh::{
         GAP_NEWS_INTERVAL, GAPS_UNTOLD_MAX, News, Output, PeerKey, Side,
-        codec::{self, MessageId},
+        codec::{self, MessageId, Offer},
     },
     message::Message,
     node_id::NodeId,
@@ -231,6 +231,23 @@ fn of_those_who_have_a_message_the_nearest_is_asked() {
         asked.extend(receivers(&mut table, &request));
     }
     assert_eq!(asked, [dialed, near, far, dialed]);
+}
+
+#[test]
+fn what_is_from_before_is_asked_for_while_histories_may_hold_it() {
+    let id = MessageId {
+        origin: NodeId(100),
+        sequence: 1,
+    };
+    for (seconds, requested) in [(59, 1), (60, 0)] {
+        let (mut table, key) = node_with_neighbor();
+        let age = seconds * SECOND;
+        let offer = codec::encode_offer(&mut [Offer { id, age }]);
+        table.frame(0, key, Message::Binary(offer));
+        table.pass(SECOND);
+        let asked = table.nodes[0].standing().requested;
+        assert_eq!(asked, requested, "published {seconds} s ago");
+    }
 }
 
 #[test]
