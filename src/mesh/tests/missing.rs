@@ -251,6 +251,21 @@ fn what_is_from_before_is_asked_for_while_histories_may_hold_it() {
 }
 
 #[test]
+fn what_is_from_before_is_no_gap() {
+    let (mut table, key) = node_with_neighbor();
+    let (origin, age) = (NodeId(100), 10 * SECOND);
+    let offered = [1, 5].map(|sequence| MessageId { origin, sequence });
+    let offer = codec::encode_offer(&mut offered.map(|id| Offer { id, age }));
+    table.frame(0, key, Message::Binary(offer));
+    for id in offered {
+        table.frame(0, key, publication(origin, id.sequence));
+    }
+    table.pass(150 * SECOND);
+    assert!(table.heard(0).is_empty());
+    assert_eq!(table.nodes[0].standing().missed, 0);
+}
+
+#[test]
 fn what_was_asked_for_in_the_tree_is_not_asked_for_at_once() {
     let (mut table, parent) = node_with_neighbor();
     let [child, other] = [16, 17].map(|id| neighbor(&mut table, NodeId(id)));
