@@ -60,14 +60,17 @@
 //! | `node` | shell | the loop; the only place that sees connections and what messages mean |
 //! | `node::{relay, publishers, broadcast}` | shell | what becomes of messages: between connections and mesh; how fast plain peers may publish; the periodic broadcast |
 //! | [`simulation`] | edge | the mesh on thousands of virtual nodes, what it must show there, and what it is compared with |
+//! | [`fanout`] | edge | load tests of any WebSocket server: another loop around `net`, with decisions of its own |
 //! | `cli`, `console` (in the program) | edge | options; standard output and error that never block |
 //!
 //! `net` never imports `node` or `mesh`; the core imports neither `net` nor `node`; `simulation` drives `mesh` in
-//! place of both, and nothing of it is part of a running node. A test holds the tree against this.
+//! place of both, `fanout` drives `net` in place of `node`, and nothing of the two is part of a running node. A test
+//! holds the tree against this.
 //!
 //! ## Invariants
 //!
-//! - The clock is read once a turn, in `node`. Everything else gets the time as an argument.
+//! - The clock is read once a turn, in `node`. Everything else gets the time as an argument. (A load test has a
+//!   loop of its own, and reads it for each thing that it has received, too.)
 //! - A token names one connection for ever: it carries a generation, and slots are freed only at the
 //!   end of a turn. A stale event matches nothing. So it is with the id of a dial.
 //! - A neighbor is who negotiated our subprotocol and, if we dialed, said that it is a node. Everyone
@@ -93,12 +96,14 @@
 mod budget;
 pub mod config;
 mod counters;
+pub mod fanout;
 mod mesh;
 mod message;
 mod net;
 mod node;
 mod node_id;
 mod printable;
+mod signals;
 pub mod simulation;
 mod subprotocol;
 

@@ -17,8 +17,10 @@ use crate::console::{LogStream, StdoutOutput, start_logging};
 
 fn main() -> ExitCode {
     let mut cli = Cli::from_process();
-    if let Some(Subcommand::Simulate(options)) = cli.take_subcommand() {
-        return options.run();
+    match cli.take_subcommand() {
+        Some(Subcommand::Simulate(options)) => return options.run(),
+        Some(Subcommand::Bench(options)) => return options.run(),
+        None => {}
     }
     let level = cli.log_level();
     let config = cli.into_config().unwrap_or_else(|error| error.exit());

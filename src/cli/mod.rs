@@ -4,10 +4,12 @@
 //! may be is the business of [`wsmesh::config`].
 
 mod addresses;
+mod bench;
 mod limits;
 mod logging;
 mod mesh;
 mod messages;
+mod reporting;
 mod simulate;
 mod typed;
 
@@ -21,8 +23,8 @@ use wsmesh::Config;
 use wsmesh::config::Template;
 
 use self::{
-    addresses::AddressOptions, limits::LimitOptions, logging::LoggingOptions, mesh::MeshOptions,
-    messages::MessageOptions, simulate::SimulateOptions,
+    addresses::AddressOptions, bench::BenchOptions, limits::LimitOptions, logging::LoggingOptions,
+    mesh::MeshOptions, messages::MessageOptions, simulate::SimulateOptions,
 };
 
 /// A node of a brokerless WebSocket mesh
@@ -56,6 +58,13 @@ pub(crate) enum Subcommand {
     /// messages reach everyone, what that costs, and how soon the mesh is whole again when nodes
     /// die. The same options give the same run on any machine.
     Simulate(Box<SimulateOptions>),
+    /// Load a WebSocket server with many connections, and report
+    ///
+    /// Any server: a relay, an echo server, one that sends by itself. It connects, warms up,
+    /// measures and closes. Each message says whose it is and when it was meant to be sent, so that
+    /// the report knows what was lost, came twice or damaged, and how long each delivery took from
+    /// that time on.
+    Bench(Box<BenchOptions>),
 }
 
 const AFTER_HELP: &str = "\
@@ -163,9 +172,9 @@ fn takes_value(arg: &clap::Arg) -> bool {
 
 /// The options as declared above, with what holds for all of them.
 fn command() -> clap::Command {
-    let command = Cli::command().mut_subcommand("simulate", |simulate| {
-        simulate.mut_args(|arg| {
-            let takes_value = takes_value(&arg);
+    let command = Cli::command().mut_subcommands(|subcommand| {
+        subcommand.mut_args(|arg| {
+            let takes_value = takes_value(&arg) && !arg.is_positional();
             arg.allow_hyphen_values(takes_value)
         })
     });
@@ -226,8 +235,8 @@ mod tests {
     fn the_short_help_has_one_line_an_option() {
         let help = command().term_width(100).render_help().to_string();
         let options = command().get_arguments().count() + 2;
-        // Its own line, and one of the usage.
-        let subcommands = 2 * command().get_subcommands().count();
+        // A line each, and one of the usage for all of them.
+        let subcommands = command().get_subcommands().count() + 1;
         let lines = help.lines().filter(|line| line.starts_with("  "));
         assert_eq!(lines.count(), options + subcommands, "{help}");
     }

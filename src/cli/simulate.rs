@@ -1,15 +1,13 @@
 //! `wsmesh simulate`: thousands of nodes in a virtual network, and what comes of it.
 
-use std::fmt::Display;
-use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Args;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use wsmesh::config::{Count, Every, Size, Time};
 use wsmesh::simulation::{PerMinute, Progress, ProtocolKind, Report, Scenario, Share, run};
 
+use super::reporting::{print, progress_bar, usage_error};
 use super::typed::typed;
 
 #[derive(Debug, Args)]
@@ -185,7 +183,7 @@ impl SimulateOptions {
 
     /// Runs the simulation and reports on standard output. Ends the process if an option is wrong.
     pub(crate) fn run(&self) -> ExitCode {
-        let bar = progress_bar();
+        let bar = progress_bar("{msg:10} {wide_bar} {pos}/{len} s, {eta} left");
         let on_progress = &mut |progress: Progress| {
             bar.set_length(progress.of.as_secs());
             bar.set_position(progress.at.as_secs());
@@ -193,51 +191,18 @@ impl SimulateOptions {
         };
         let report = run(&self.scenario(), Instant::now(), on_progress);
         bar.finish_and_clear();
-        let report = report.unwrap_or_else(|error| usage_error(error).exit());
-        match self.print(&report) {
-            // Whoever has stopped reading does not want the rest.
-            Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-                complain(format_args!("cannot write the report: {error}"))
-            }
-            _ => ExitCode::SUCCESS,
-        }
-    }
-
-    fn print(&self, report: &Report) -> io::Result<()> {
-        let mut output = io::stdout().lock();
-        if self.json {
-            serde_json::to_writer(&mut output, report)?;
-            writeln!(output)?;
-        } else {
-            write!(output, "{report}")?;
-        }
-        output.flush()
+        let report = report.unwrap_or_else(|error| usage_error("simulate", error).exit());
+        print(&match self.json {
+            true => to_json(&report),
+            false => report.to_string(),
+        })
     }
 }
 
-/// Points to the help of the simulation.
-fn usage_error(what: impl Display) -> clap::Error {
-    let mut command = super::command();
-    command.build();
-    match command.find_subcommand_mut("simulate") {
-        Some(simulate) => simulate.error(clap::error::ErrorKind::ValueValidation, what),
-        None => super::usage_error(what),
-    }
-}
-
-fn complain(what: impl Display) -> ExitCode {
-    // Where it cannot be said there is nobody to hear it.
-    let _ = writeln!(io::stderr(), "error: {what}");
-    ExitCode::FAILURE
-}
-
-/// On standard error, and only for people.
-fn progress_bar() -> ProgressBar {
-    if !io::stderr().is_terminal() {
-        return ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
-    }
-    let style = ProgressStyle::with_template("{msg:10} {wide_bar} {pos}/{len} s, {eta} left");
-    ProgressBar::new(0).with_style(style.expect("the template is right"))
+fn to_json(report: &Report) -> String {
+    let json = serde_json::to_string(report);
+    let json = json.expect("it has no map with keys that are not text");
+    json + "\n"
 }
 
 #[cfg(test)]

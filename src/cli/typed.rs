@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fmt::Display;
+use std::net::IpAddr;
 use std::str::FromStr;
 
 use clap::builder::TypedValueParser;
@@ -43,6 +44,17 @@ pub(super) fn hops() -> Typed<u8> {
     })
 }
 
+/// An address of a machine, without a port.
+pub(super) fn ip_address() -> Typed<IpAddr> {
+    Typed(|text| {
+        let address = text.trim().parse();
+        address.map_err(|_| {
+            let text = Printable(text);
+            format!("`{text}` is not an IP address; write for example 127.0.0.2")
+        })
+    })
+}
+
 /// See [`typed`].
 pub(super) struct Typed<T>(fn(&str) -> Result<T, String>);
 
@@ -81,7 +93,10 @@ impl<T: Clone + Send + Sync + 'static> TypedValueParser for Typed<T> {
         parsed.map_err(|what| {
             let place = match (source, arg.and_then(clap::Arg::get_env)) {
                 (ValueSource::EnvVariable, Some(name)) => name.to_string_lossy().into_owned(),
-                _ => format!("--{}", arg.and_then(clap::Arg::get_long).unwrap_or("")),
+                _ => arg.map_or_else(String::new, |arg| match arg.get_long() {
+                    Some(long) => format!("--{long}"),
+                    None => arg.get_id().to_string(),
+                }),
             };
             let text = format!("{place}: {what}");
             command.clone().error(ErrorKind::ValueValidation, text)

@@ -43,6 +43,7 @@ pub(crate) use self::{
     network::Network,
     socket::listen,
     token::{Source, Token},
+    upgrade::Dialing,
 };
 use crate::{config::PeerUrl, message::Message, node_id::NodeId};
 
@@ -85,6 +86,8 @@ pub(crate) enum Event {
         is_unanswered: bool,
         round_trip: Option<Duration>,
     },
+    /// A connection that was opened for the owner of the network has ended before the upgrade was done.
+    NotOpened(Token, CloseReason),
     /// What was to be dialed could not be had. A configured peer is dialed again, unless it rests.
     DialFailed {
         url: PeerUrl,

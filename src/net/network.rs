@@ -203,8 +203,13 @@ impl Network {
     pub(crate) fn dialed_url(&self, peer: Token) -> Option<&PeerUrl> {
         match self.connection(peer)?.side() {
             Side::Dialed(dial) => self.dialer.url(dial),
-            Side::Accepted | Side::Refused => None,
+            Side::Accepted | Side::Refused | Side::Client => None,
         }
+    }
+
+    /// Bytes that wait for a peer.
+    pub(crate) fn pending_bytes(&self, peer: Token) -> usize {
+        self.connection(peer).map_or(0, Connection::pending_bytes)
     }
 
     fn connection(&self, token: Token) -> Option<&Connection> {
@@ -416,7 +421,7 @@ impl Network {
                 if let Notice::Opened = notice {
                     self.shared.counters.opened += 1;
                     self.shared.counters.peers += 1;
-                    if connection.kind() == Kind::Plain {
+                    if has_channel(connection) {
                         let channel = channel_of(connection, &self.dialer);
                         connection.place = self.channels.join(channel, token.slot());
                     }
@@ -445,7 +450,7 @@ impl Network {
                 peer: token,
                 kind: connection.kind(),
                 name: name_of(&connection, &self.dialer).to_string(),
-                reason,
+                reason: reason.clone(),
                 is_unanswered: connection.is_unanswered(),
                 round_trip: connection.round_trip(),
             });
@@ -454,12 +459,14 @@ impl Network {
             Side::Accepted => self.on_accepted_gone(&connection),
             Side::Refused => self.refusals -= 1,
             Side::Dialed(peer) => self.on_dialed_gone(peer, &connection, now),
+            Side::Client if connection.was_open() => {}
+            Side::Client => self.events.push_back(Event::NotOpened(token, reason)),
         }
     }
 
     /// A connection that was open leaves the channel that it has joined.
     fn leave_channel(&mut self, connection: &Connection) {
-        if connection.kind() != Kind::Plain {
+        if !has_channel(connection) {
             return;
         }
         let channel = channel_of(connection, &self.dialer);
@@ -488,16 +495,21 @@ impl Network {
 pub(super) fn name_of<'a>(connection: &Connection, dialer: &'a Dialer) -> PeerName<'a> {
     let url = match connection.side() {
         Side::Dialed(dial) => dialer.url(dial),
-        Side::Accepted | Side::Refused => None,
+        Side::Accepted | Side::Refused | Side::Client => None,
     };
     url.map_or(PeerName::Accepted(connection.remote()), PeerName::Dialed)
+}
+
+/// Whether what is published in a channel goes to this peer.
+fn has_channel(connection: &Connection) -> bool {
+    connection.kind() == Kind::Plain && connection.side() != Side::Client
 }
 
 /// The channel of a plain peer, whoever dialed. While it is open, its dial is not forgotten.
 fn channel_of<'a>(connection: &'a Connection, dialer: &'a Dialer) -> &'a str {
     match connection.side() {
         Side::Dialed(dial) => dialer.url(dial).map_or("/", PeerUrl::path),
-        Side::Accepted | Side::Refused => connection.path(),
+        Side::Accepted | Side::Refused | Side::Client => connection.path(),
     }
 }
 

@@ -1,12 +1,16 @@
 //! Connections that we open: what the dialer wants, and what becomes of it.
 
-use std::{net::SocketAddr, time::Instant};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    time::Instant,
+};
 
 use mio::net::TcpStream;
 
 use super::{
     CloseReason, Event, Token,
-    connection::{Connection, Notice},
+    connection::{Connection, Notice, Side},
     dialer::{Action, Candidate, DialFailure, DialId, Failure, Outcome, Retry, Tenure},
     network::Network,
     news, socket,
@@ -89,9 +93,34 @@ impl Network {
         self.shared.counters.dials += 1;
         socket::tune_dialed(&stream, self.shared.limits.unacknowledged_max());
         let token = self.insert(now, |token, turn| {
-            Connection::dialed(token, dial, stream, address, dialing, turn)
+            let side = Side::Dialed(dial);
+            Connection::outbound(token, side, stream, address, dialing, turn)
         });
         self.dialer.on_attempt(dial, token, candidate);
+    }
+
+    /// Opens a connection that has nothing to do with the dialer, from one of our addresses or from any.
+    /// What becomes of it is told by events; nobody tries again.
+    ///
+    /// # Errors
+    /// There is no descriptor or no port for it, or no such address of ours.
+    pub(crate) fn open(
+        &mut self,
+        address: SocketAddr,
+        source: Option<IpAddr>,
+        dialing: Dialing,
+        now: Instant,
+    ) -> io::Result<Token> {
+        let stream = match source {
+            Some(source) => socket::connect_from(source, address)?,
+            None => TcpStream::connect(address)?,
+        };
+        self.shared.counters.dials += 1;
+        socket::tune_dialed(&stream, self.shared.limits.unacknowledged_max());
+        let token = self.insert(now, |token, turn| {
+            Connection::outbound(token, Side::Client, stream, address, dialing, turn)
+        });
+        Ok(token)
     }
 
     pub(super) fn on_dial_progress(

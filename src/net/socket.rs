@@ -1,6 +1,10 @@
 //! Options of sockets that std does not know.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
@@ -34,6 +38,21 @@ pub(crate) fn listen(
     socket.listen(LISTEN_BACKLOG)?;
     tune(&SockRef::from(&socket), unacknowledged_max);
     Ok(mio::net::TcpListener::from_std(socket.into()))
+}
+
+/// Starts to connect from one of our addresses, with a port of the system's choice.
+pub(crate) fn connect_from(source: IpAddr, to: SocketAddr) -> io::Result<mio::net::TcpStream> {
+    let socket = Socket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&SocketAddr::new(source, 0).into())?;
+    match socket.connect(&to.into()) {
+        Ok(()) => {}
+        #[cfg(unix)]
+        Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {}
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+        Err(error) => return Err(error),
+    }
+    Ok(mio::net::TcpStream::from_std(socket.into()))
 }
 
 /// Sets the options of an accepted connection that it did not inherit.

@@ -11,7 +11,6 @@ mod listen;
 mod output;
 mod publishers;
 mod relay;
-mod signals;
 
 use std::{
     io,
@@ -21,12 +20,12 @@ use std::{
 };
 
 use mio::{Events, Interest, Poll, Waker, unix::SourceFd};
+use signal_hook::consts::SIGHUP;
 
 use self::{
     broadcast::Broadcast,
     handle::{Mailbox, Posted},
     relay::{Relay, Turn},
-    signals::Signals,
 };
 pub use self::{
     error::{RunError, StartError},
@@ -37,6 +36,7 @@ use crate::{
     config::Config,
     net::{Network, Source},
     node_id::NodeId,
+    signals::Signals,
 };
 
 /// Events taken from the poll at once; more wait for the next turn. Few enough that the connections are
@@ -111,7 +111,7 @@ impl Node {
     /// # Errors
     /// The system refuses the handlers.
     pub fn handle_signals(&mut self) -> io::Result<()> {
-        self.signals = Some(Signals::new(self.poll.registry())?);
+        self.signals = Some(Signals::new(self.poll.registry(), &[SIGHUP])?);
         Ok(())
     }
 

@@ -157,6 +157,8 @@ impl Relay {
                 };
                 self.mesh.on_dial_failed(&url, failure, turn.now);
             }
+            // A node opens connections by its dialer only.
+            Event::NotOpened(..) => {}
         }
         self.carry_out(turn);
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::support::Node;
+use crate::support::{Node, Scratch};
 
 /// Longest source file; a longer one has two reasons to change.
 const LINES_MAX: usize = 600;
@@ -108,6 +108,17 @@ fn a_simulation_has_no_order_and_no_time_of_its_own() {
 }
 
 #[test]
+fn a_load_test_knows_nothing_of_what_a_node_does() {
+    assert_absent(
+        "fanout",
+        &["crate::node::", "crate::mesh", "crate::simulation"],
+    );
+    for other in ["node", "mesh", "net", "simulation"] {
+        assert_absent(other, &["fanout"]);
+    }
+}
+
+#[test]
 fn decisions_are_made_without_sockets() {
     for pure in [
         "net/admission.rs",
@@ -120,6 +131,16 @@ fn decisions_are_made_without_sockets() {
         "net/session.rs",
         "net/timer.rs",
         "net/upgrade",
+        "fanout/flights.rs",
+        "fanout/load.rs",
+        "fanout/pacing.rs",
+        "fanout/payload.rs",
+        "fanout/plan.rs",
+        "fanout/ramp.rs",
+        "fanout/report",
+        "fanout/tally.rs",
+        "fanout/timeline.rs",
+        "fanout/track.rs",
     ] {
         assert_absent(
             pure,
@@ -132,8 +153,10 @@ fn decisions_are_made_without_sockets() {
 fn the_clock_is_read_in_one_place() {
     let mut readers = Vec::new();
     let is_test = |file: &PathBuf| {
-        file.parent()
-            .is_some_and(|folder| folder.ends_with("tests"))
+        file.ends_with("tests.rs")
+            || file
+                .parent()
+                .is_some_and(|folder| folder.ends_with("tests"))
     };
     for file in source_files(&root().join("src")) {
         if is_test(&file) {
@@ -150,7 +173,14 @@ fn the_clock_is_read_in_one_place() {
     }
     readers.sort();
     // A simulation's own time begins at an instant that does not matter.
-    assert_eq!(readers, ["src/cli/simulate.rs", "src/node/mod.rs"]);
+    // … and a load test has a loop of its own.
+    let expected = [
+        "src/cli/simulate.rs",
+        "src/fanout/run.rs",
+        "src/fanout/run.rs",
+        "src/node/mod.rs",
+    ];
+    assert_eq!(readers, expected);
 }
 
 #[test]
@@ -164,8 +194,9 @@ fn files_have_one_reason_to_change() {
 fn help() -> String {
     let of_node = Node::command(["--help"]).output().unwrap();
     let of_simulation = Node::command(["simulate", "--help"]).output().unwrap();
-    let both = [of_node.stdout, of_simulation.stdout].concat();
-    String::from_utf8(both).unwrap()
+    let of_bench = Node::command(["bench", "--help"]).output().unwrap();
+    let all = [of_node.stdout, of_simulation.stdout, of_bench.stdout].concat();
+    String::from_utf8(all).unwrap()
 }
 
 /// All long options in a text.
@@ -229,6 +260,44 @@ fn assert_simulates(words: &[String]) {
     );
 }
 
+/// Runs a load test of a node, with fewer connections and for a shorter time.
+#[track_caller]
+fn assert_benches(words: &[String]) {
+    let node = Node::listening(["--interval", "off", "--max-publish-rate", "off"]);
+    let scratch = Scratch::new("readme-bench");
+    let report = scratch.join("report.json");
+    let url = format!("ws://{}", node.address());
+    let mut words: Vec<String> = words
+        .iter()
+        .map(|word| match word.as_str() {
+            // Whatever server and process it is there.
+            word if word.starts_with("ws://") => url.clone(),
+            word if word.starts_with('$') => node.id().to_string(),
+            word if word.ends_with(".json") => report.display().to_string(),
+            word if word.ends_with(".html") => scratch.join(word).display().to_string(),
+            word => word.to_owned(),
+        })
+        .collect();
+    if words.contains(&"--compare".to_owned()) {
+        let made = ["bench", &url, "-n", "2", "--messages", "1", "--json"];
+        let made = Node::command(made).output().unwrap();
+        fs::write(&report, made.stdout).unwrap();
+    } else {
+        for (option, small) in [("-n", "20"), ("--duration", "300ms"), ("--warm-up", "off")] {
+            match words.iter().position(|word| word == option) {
+                Some(place) => words[place + 1] = small.to_owned(),
+                None => words.extend([option, small].map(str::to_owned)),
+            }
+        }
+    }
+    let output = Node::command(&words).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    // A loaded machine misses what is wanted of a free one.
+    let is_judged = words.iter().any(|word| word.starts_with("--max-"));
+    assert!(output.status.success() || is_judged, "{words:?}: {said}");
+    assert!(!output.stdout.is_empty(), "{words:?}");
+}
+
 #[test]
 fn the_commands_of_the_readme_run() {
     let readme = fs::read_to_string(root().join("README.md")).unwrap();
@@ -246,11 +315,12 @@ fn the_commands_of_the_readme_run() {
             let Some(program) = words.iter().position(|word| word == "wsmesh") else {
                 continue;
             };
-            if words
-                .get(program + 1)
-                .is_some_and(|word| word == "simulate")
-            {
-                assert_simulates(&words[program + 1..]);
+            let subcommand = words.get(program + 1).map(String::as_str);
+            if let Some("simulate" | "bench") = subcommand {
+                match subcommand {
+                    Some("bench") => assert_benches(&words[program + 1..]),
+                    _ => assert_simulates(&words[program + 1..]),
+                }
                 count += 1;
                 continue;
             }

@@ -13,6 +13,7 @@
 mod abuse;
 mod article;
 mod autobahn;
+mod bench;
 mod dialing;
 mod foreign;
 mod frames;

@@ -67,7 +67,10 @@ pub(crate) enum Side {
     Accepted,
     /// Accepted only to hear that there is no room.
     Refused,
+    /// Opened for the dialer.
     Dialed(DialId),
+    /// Opened for the owner of the network, who is told how it goes.
+    Client,
 }
 
 #[derive(Debug)]
@@ -150,9 +153,9 @@ impl Connection {
         connection
     }
 
-    pub(crate) fn dialed(
+    pub(crate) fn outbound(
         token: Token,
-        dial: DialId,
+        side: Side,
         stream: TcpStream,
         remote: SocketAddr,
         dialing: Dialing,
@@ -160,15 +163,7 @@ impl Connection {
     ) -> Self {
         let phase = Phase::Connecting(dialing);
         let timeout = turn.limits.handshake_timeout;
-        Self::new(
-            token,
-            Side::Dialed(dial),
-            stream,
-            remote,
-            phase,
-            timeout,
-            turn,
-        )
+        Self::new(token, side, stream, remote, phase, timeout, turn)
     }
 
     fn new(
@@ -240,7 +235,8 @@ impl Connection {
         self.keep_alive.round_trip()
     }
 
-    fn pending_bytes(&self) -> usize {
+    /// Bytes that are still to be sent.
+    pub(crate) fn pending_bytes(&self) -> usize {
         self.transport.outbox.pending_bytes()
     }
 

@@ -34,12 +34,21 @@ pub(crate) enum Offer {
     Nothing,
 }
 
+/// What was asked for beside the upgrade.
+#[derive(Debug)]
+enum Asked {
+    /// By a node.
+    Node(Offer),
+    /// By a client: one of these subprotocols, or none.
+    Client(Vec<String>),
+}
+
 /// What the answer to an upgrade request is judged by.
 #[derive(Debug)]
 pub(crate) struct Expected {
     /// The accept key that it must carry.
     accept: String,
-    offer: Offer,
+    asked: Asked,
 }
 
 /// An upgrade request and the answer that it expects.
@@ -50,16 +59,29 @@ pub(crate) struct Dialing {
 }
 
 impl Dialing {
+    /// By the node `id`.
     pub(crate) fn new(url: &PeerUrl, offer: Offer, id: NodeId) -> Self {
+        let mut fields = format!("{NODE_HEADER}: {id}\r\n");
+        if offer == Offer::Subprotocol {
+            push_subprotocols(&mut fields, SUBPROTOCOL);
+        }
+        Self::with(url, &fields, Asked::Node(offer))
+    }
+
+    /// By a client that is no node, with header fields of its own; each of them ends a line.
+    pub(crate) fn of_client(url: &PeerUrl, subprotocols: &[String], fields: &str) -> Self {
+        let mut fields = fields.to_owned();
+        if !subprotocols.is_empty() {
+            push_subprotocols(&mut fields, &subprotocols.join(", "));
+        }
+        Self::with(url, &fields, Asked::Client(subprotocols.to_vec()))
+    }
+
+    fn with(url: &PeerUrl, fields: &str, asked: Asked) -> Self {
         let key = generate_key();
-        let offered = match offer {
-            Offer::Subprotocol => format!("Sec-WebSocket-Protocol: {SUBPROTOCOL}\r\n"),
-            Offer::Nothing => String::new(),
-        };
         let request = format!(
             "GET {} HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n{NODE_HEADER}: {id}\r\n\
-             {offered}\r\n",
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n{fields}\r\n",
             url.target(),
             url.host_header(),
         );
@@ -67,10 +89,16 @@ impl Dialing {
             request: request.into_bytes(),
             expected: Expected {
                 accept: derive_accept_key(key.as_bytes()),
-                offer,
+                asked,
             },
         }
     }
+}
+
+fn push_subprotocols(fields: &mut String, names: &str) {
+    fields.push_str("Sec-WebSocket-Protocol: ");
+    fields.push_str(names);
+    fields.push_str("\r\n");
 }
 
 /// Judges the bytes received so far (RFC 6455 §4.1).
@@ -118,7 +146,7 @@ pub(crate) fn judge_response(
     } else if fields.count("sec-websocket-extensions") > 0 {
         "the answer has an extension that was not asked for"
     } else {
-        match granted_kind(&fields, expected.offer) {
+        match granted_kind(&fields, &expected.asked) {
             Ok(kind) => return Response::Granted { head_len, kind },
             Err(fault) => fault,
         }
@@ -128,16 +156,21 @@ pub(crate) fn judge_response(
 
 /// What the other side is, by what it has selected of our offer. There are servers that select whatever
 /// they are offered; a neighbor says that it is a node.
-fn granted_kind(fields: &Fields<'_>, offer: Offer) -> Result<Kind, &'static str> {
+fn granted_kind(fields: &Fields<'_>, asked: &Asked) -> Result<Kind, &'static str> {
     let selected = match fields.count("sec-websocket-protocol") {
         0 => None,
         _ => Some(fields.only("sec-websocket-protocol").unwrap_or_default()),
     };
-    match (selected, offer) {
-        (Some(SUBPROTOCOL), Offer::Subprotocol) if fields.has_node() => Ok(Kind::Neighbor),
-        (Some(SUBPROTOCOL), Offer::Subprotocol) => Ok(Kind::Plain),
+    match (selected, asked) {
+        (Some(SUBPROTOCOL), Asked::Node(Offer::Subprotocol)) if fields.has_node() => {
+            Ok(Kind::Neighbor)
+        }
+        (Some(SUBPROTOCOL), Asked::Node(Offer::Subprotocol)) => Ok(Kind::Plain),
+        (Some(one), Asked::Client(asked)) if asked.iter().any(|asked| asked == one) => {
+            Ok(Kind::Plain)
+        }
         (Some(_), _) => Err("the answer has a subprotocol that was not asked for"),
-        (None, Offer::Nothing) if fields.has_node() => {
+        (None, Asked::Node(Offer::Nothing)) if fields.has_node() => {
             Err("it is a node, to be dialed with our subprotocol")
         }
         (None, _) => Ok(Kind::Plain),
@@ -176,8 +209,12 @@ mod tests {
     }
 
     fn expected(offer: Offer) -> Expected {
+        asking(Asked::Node(offer))
+    }
+
+    fn asking(asked: Asked) -> Expected {
         let accept = ACCEPT.to_owned();
-        Expected { accept, offer }
+        Expected { accept, asked }
     }
 
     /// The standard's example of a grant.
@@ -190,8 +227,12 @@ mod tests {
 
     /// What we make of it with further header fields.
     fn judge_grant(fields: &str, offer: Offer) -> Result<Kind, String> {
+        judge_grant_of(fields, Asked::Node(offer))
+    }
+
+    fn judge_grant_of(fields: &str, asked: Asked) -> Result<Kind, String> {
         let response = grant().replacen("Upgrade:", &format!("{fields}Upgrade:"), 1);
-        match judge_response(response.as_bytes(), HEAD_BYTES_MAX, &expected(offer), id()) {
+        match judge_response(response.as_bytes(), HEAD_BYTES_MAX, &asking(asked), id()) {
             Response::Granted { kind, .. } => Ok(kind),
             Response::Refused(text) => Err(text),
             other => panic!("{fields}: {other:?}"),
@@ -288,6 +329,33 @@ mod tests {
                 kind: Kind::Neighbor,
             }
         );
+    }
+
+    #[test]
+    fn a_client_is_plain_wherever_it_goes_and_gets_one_of_the_subprotocols_that_it_asked_for() {
+        let asked = || Asked::Client(vec!["mqtt".to_owned(), "wamp".to_owned()]);
+        for (fields, is_granted) in [
+            ("", true),
+            (NODE, true),
+            ("Sec-WebSocket-Protocol: wamp\r\n", true),
+            (SELECTED, false),
+            ("Sec-WebSocket-Protocol: mqtt, wamp\r\n", false),
+        ] {
+            let granted = judge_grant_of(fields, asked());
+            assert_eq!(granted.is_ok(), is_granted, "{fields}: {granted:?}");
+            assert!(granted.is_err() || granted == Ok(Kind::Plain));
+        }
+        let nothing = Asked::Client(Vec::new());
+        assert!(judge_grant_of("Sec-WebSocket-Protocol: wamp\r\n", nothing).is_err());
+
+        let url: PeerUrl = "ws://a/b".parse().unwrap();
+        let names = ["mqtt".to_owned(), "wamp".to_owned()];
+        let dialing = Dialing::of_client(&url, &names, "X-Y: z\r\n");
+        let request = String::from_utf8(dialing.request).unwrap();
+        for line in ["X-Y: z", "Sec-WebSocket-Protocol: mqtt, wamp", "Host: a"] {
+            assert!(request.contains(&format!("\r\n{line}\r\n")), "{request}");
+        }
+        assert!(!request.contains(NODE_HEADER) && request.ends_with("wamp\r\n\r\n"));
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::net::Source;
 /// Exit status when a second signal ends the process at once.
 const STATUS_INTERRUPTED: i32 = 1;
 
-pub(super) struct Signals {
+pub(crate) struct Signals {
     signals: signal_hook_mio::v1_0::Signals,
 }
 
@@ -27,7 +27,8 @@ impl std::fmt::Debug for Signals {
 }
 
 impl Signals {
-    pub(super) fn new(registry: &Registry) -> io::Result<Self> {
+    /// SIGINT and SIGTERM ask to stop; `others` are told of in the log and do nothing else.
+    pub(crate) fn new(registry: &Registry, others: &[i32]) -> io::Result<Self> {
         // The second signal must end the process even if the loop does not get to it any more, so
         // it does that in the handler. Handlers run in the order of their registration: the first
         // signal finds the flag down and raises it.
@@ -40,18 +41,20 @@ impl Signals {
             )?;
             flag::register(signal, Arc::clone(&is_second))?;
         }
-        let mut signals = signal_hook_mio::v1_0::Signals::new([SIGINT, SIGTERM, SIGHUP])?;
+        let handled = [SIGINT, SIGTERM].iter().chain(others);
+        let mut signals = signal_hook_mio::v1_0::Signals::new(handled)?;
         registry.register(&mut signals, Source::Signals.into(), Interest::READABLE)?;
         Ok(Self { signals })
     }
 
     /// Takes the signals that have arrived. Returns whether one of them asks to stop.
-    pub(super) fn is_stop_pending(&mut self) -> bool {
+    pub(crate) fn is_stop_pending(&mut self) -> bool {
         let mut stop = false;
         for signal in self.signals.pending() {
             match signal {
+                SIGINT | SIGTERM => stop = true,
                 SIGHUP => log::info!("SIGHUP: going on"),
-                _ => stop = true,
+                other => log::info!("signal {other}: going on"),
             }
         }
         stop

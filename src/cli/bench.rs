@@ -1,0 +1,374 @@
+//! `wsmesh bench`: load tests of WebSocket servers.
+
+use std::fs;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Args;
+use indicatif::HumanCount;
+use wsmesh::config::{Count, Every, PeerUrl, Size, Time};
+use wsmesh::fanout::{
+    Bounds, Comparison, HeaderField, LoadError, Mode, Phase, Plan, Progress, Report, Verdict, run,
+};
+
+use super::reporting::{complain, print, progress_bar, usage_error};
+use super::typed::{ip_address, typed};
+
+/// Something that was to be shown is not shown because the load test itself was too busy.
+const STATUS_UNCLEAR: u8 = 3;
+/// Descriptors of the program beside those of the connections.
+const DESCRIPTORS_BESIDE: u64 = 32;
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchOptions {
+    /// Servers, over which the connections are spread in turn
+    ///
+    /// Only this machine, unless --i-own-this-server is given.
+    #[arg(id = "URL", value_name = "URL", value_parser = typed::<PeerUrl>(), value_delimiter = ',')]
+    #[arg(required_unless_present = "compare")]
+    urls: Vec<PeerUrl>,
+
+    /// publish, listen, echo or idle
+    ///
+    /// publish: some connections publish, and each message is expected at all others. listen: none
+    /// sends, what the server sends by itself is counted. echo: each connection sends, and expects
+    /// its own message back. idle: the connections are held.
+    #[arg(long, value_name = "MODE", value_parser = typed::<Mode>())]
+    #[arg(default_value_t = defaults().mode)]
+    mode: Mode,
+
+    /// Connections in all
+    ///
+    /// Those that publish are among them. Each address of this machine has some 28,000 ports to
+    /// connect from: see --source.
+    #[arg(short = 'n', long, value_name = "N", value_parser = typed::<Count>())]
+    #[arg(default_value_t = Count(defaults().connections))]
+    connections: Count,
+
+    /// Connections that publish
+    ///
+    /// In mode publish. The first ones; they hear each other.
+    #[arg(long, value_name = "N", value_parser = typed::<Count>())]
+    #[arg(default_value_t = Count(defaults().publishers))]
+    publishers: Count,
+
+    /// Connections opened a second
+    ///
+    /// Without it as fast as the server takes them.
+    #[arg(long, value_name = "N", value_parser = typed::<Count>())]
+    connect_rate: Option<Count>,
+
+    /// Connections that are being opened at the same time
+    ///
+    /// No more than the server lets wait: many have a backlog of 128 or 511.
+    #[arg(long, value_name = "N", value_parser = typed::<Count>())]
+    #[arg(default_value_t = Count(defaults().in_flight))]
+    in_flight: Count,
+
+    /// Addresses of this machine to connect from, in turn
+    ///
+    /// For more connections than one address has ports: on the loopback 127.0.0.1, 127.0.0.2 and
+    /// so on.
+    #[arg(long, value_name = "ADDR", value_parser = ip_address(), value_delimiter = ',')]
+    source: Vec<IpAddr>,
+
+    /// Header field of each upgrade request: "X-Room: blue"
+    ///
+    /// Can be given several times.
+    #[arg(long, value_name = "FIELD", value_parser = typed::<HeaderField>())]
+    header: Vec<HeaderField>,
+
+    /// Subprotocols to ask for
+    ///
+    /// The server may choose one of them, or none.
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    subprotocol: Vec<String>,
+
+    /// File with a token to be let in by
+    ///
+    /// Its first line is sent as `Authorization: Bearer`.
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+
+    /// Messages a second, of all that send together
+    ///
+    /// Each is due at its own time, and latency counts from that time, whether or not it could be
+    /// sent then. Without it each sends the next message when all have heard the last.
+    #[arg(long, value_name = "N", value_parser = typed::<Count>())]
+    rate: Option<Count>,
+
+    /// Size of a message
+    ///
+    /// At least 56 bytes, for what each says of itself.
+    #[arg(long, value_name = "SIZE", value_parser = typed::<Size>())]
+    #[arg(default_value_t = Size(defaults().size_bytes))]
+    size: Size,
+
+    /// Send binary messages instead of text
+    ///
+    /// With the same content.
+    #[arg(long)]
+    binary: bool,
+
+    /// Messages sent at once
+    ///
+    /// By one connection. A rate counts messages, not bursts.
+    #[arg(long, value_name = "N", value_parser = typed::<Count>())]
+    #[arg(default_value_t = Count(defaults().burst))]
+    burst: Count,
+
+    /// Messages to measure
+    ///
+    /// It ends when they are sent, or after --duration, whichever is first.
+    #[arg(long, value_name = "N", value_parser = typed::<Count>())]
+    messages: Option<Count>,
+
+    /// Time to measure
+    ///
+    /// What is on its way then is still waited for.
+    #[arg(long, value_name = "TIME", value_parser = typed::<Time>())]
+    #[arg(default_value_t = Time(defaults().duration))]
+    duration: Time,
+
+    /// Time of sending before that does not count, or off
+    ///
+    /// A server that has just taken many connections is busy for a while.
+    #[arg(long, value_name = "TIME", value_parser = typed::<Every>())]
+    #[arg(default_value_t = Every(Some(defaults().warm_up)))]
+    warm_up: Every,
+
+    /// How long a message is waited for
+    ///
+    /// Then those who have not heard it have lost it.
+    #[arg(long, value_name = "TIME", value_parser = typed::<Time>())]
+    #[arg(default_value_t = Time(defaults().patience))]
+    patience: Time,
+
+    /// Time that a connection may take to be upgraded
+    ///
+    /// Then it has failed.
+    #[arg(long, value_name = "TIME", value_parser = typed::<Time>())]
+    #[arg(default_value_t = Time(defaults().handshake_timeout))]
+    handshake_timeout: Time,
+
+    /// Silence before a ping, or off
+    ///
+    /// After twice that without a byte the connection is lost.
+    #[arg(long, value_name = "TIME", value_parser = typed::<Every>())]
+    #[arg(default_value_t = Every(defaults().ping_interval))]
+    ping_interval: Every,
+
+    /// Processes of the server, to report what they use
+    ///
+    /// On this machine, and on Linux: CPU time and memory.
+    #[arg(long, value_name = "PID", value_parser = typed::<Count>(), value_delimiter = ',')]
+    pid: Vec<Count>,
+
+    /// Report as JSON
+    ///
+    /// One object on a line.
+    #[arg(long, conflicts_with = "csv")]
+    json: bool,
+
+    /// Report the course of the measurement as CSV
+    ///
+    /// One row for each interval.
+    #[arg(long)]
+    csv: bool,
+
+    /// Write a page with plots, too
+    ///
+    /// One file that needs no other.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+
+    /// Show two reports of --json beside each other
+    ///
+    /// Nothing is measured then.
+    #[arg(long, value_names = ["A", "B"], num_args = 2, conflicts_with_all = ["URL", "html", "json", "csv"])]
+    compare: Vec<PathBuf>,
+
+    /// Deliveries that may be lost or damaged
+    ///
+    /// More end the program with status 1.
+    #[arg(long, value_name = "N", value_parser = typed::<Count>())]
+    max_lost: Option<Count>,
+
+    /// Connections that may fail, or end early
+    ///
+    /// More end the program with status 1.
+    #[arg(long, value_name = "N", value_parser = typed::<Count>())]
+    max_failed: Option<Count>,
+
+    /// Time within which 99 of 100 deliveries are made
+    ///
+    /// A longer one ends the program with status 1, or 3 if the load test itself was so busy that
+    /// nothing can be said.
+    #[arg(long, value_name = "TIME", value_parser = typed::<Time>())]
+    max_p99: Option<Time>,
+
+    /// Load a server that is not on this machine
+    ///
+    /// Only a server that is yours to load, or whose owner has agreed.
+    #[arg(long)]
+    i_own_this_server: bool,
+}
+
+fn defaults() -> Plan {
+    Plan::default()
+}
+
+impl BenchOptions {
+    /// Measures or compares, and reports on standard output. Ends the process if an option is wrong.
+    pub(crate) fn run(&self) -> ExitCode {
+        if let [one, other] = &self.compare[..] {
+            return match (read_report(one), read_report(other)) {
+                (Ok(one), Ok(other)) => print(&Comparison::of(&one, &other).to_string()),
+                (Err(error), _) | (_, Err(error)) => usage_error("bench", error).exit(),
+            };
+        }
+        let plan = self.plan();
+        let plan = plan.unwrap_or_else(|error| usage_error("bench", error).exit());
+        match self.measure(&plan) {
+            Ok(report) => self.tell(&report),
+            Err(LoadError::System(error)) => complain(error),
+            Err(error) => usage_error("bench", error).exit(),
+        }
+    }
+
+    fn plan(&self) -> Result<Plan, String> {
+        let token = self.token_file.as_deref().map(read_token).transpose()?;
+        let pid_of = |pid: &Count| u32::try_from(pid.0).unwrap_or(u32::MAX);
+        let plan = Plan {
+            urls: self.urls.clone(),
+            mode: self.mode,
+            connections: self.connections.0,
+            publishers: self.publishers.0,
+            connect_rate: self.connect_rate.map(|rate| rate.0),
+            in_flight: self.in_flight.0,
+            sources: self.source.clone(),
+            fields: self.header.clone(),
+            subprotocols: self.subprotocol.clone(),
+            token,
+            rate: self.rate.map(|rate| rate.0),
+            size_bytes: self.size.0,
+            is_binary: self.binary,
+            burst: self.burst.0,
+            messages: self.messages.map(|messages| messages.0),
+            duration: self.duration.0,
+            warm_up: self.warm_up.0.unwrap_or_default(),
+            patience: self.patience.0,
+            handshake_timeout: self.handshake_timeout.0,
+            ping_interval: self.ping_interval.0,
+            servers: self.pid.iter().map(pid_of).collect(),
+            has_consent: self.i_own_this_server,
+        };
+        plan.check().map_err(|error| error.to_string())?;
+        // A connection costs a descriptor; the usual soft limit of 1024 is for programs that use select.
+        let descriptors = rlimit::increase_nofile_limit(u64::MAX).unwrap_or(u64::MAX);
+        let needed = plan.connections as u64 + DESCRIPTORS_BESIDE;
+        if descriptors < needed {
+            return Err(format!(
+                "--connections {}: this process may open {descriptors} descriptors and needs {needed}; raise the \
+                 limit with `ulimit -n {needed}`, or ask the one who runs the system",
+                plan.connections
+            ));
+        }
+        Ok(plan)
+    }
+
+    fn measure(&self, plan: &Plan) -> Result<Report, LoadError> {
+        let bar = progress_bar("{prefix:10} {wide_bar} {msg}");
+        bar.set_length(1000);
+        let on_progress = &mut |progress: Progress| {
+            let Progress {
+                share,
+                connections,
+                deliveries,
+                latency_p99,
+                elapsed,
+                ..
+            } = progress;
+            let share = share.unwrap_or(1.0);
+            bar.set_position((share * 1000.0) as u64);
+            bar.set_prefix(phase_in_words(progress.phase));
+            bar.set_message(format!(
+                "{} connections, {} deliveries, p99 {:.1} ms, {} s",
+                HumanCount(connections as u64),
+                HumanCount(deliveries),
+                latency_p99.as_secs_f64() * 1e3,
+                elapsed.as_secs()
+            ));
+        };
+        let report = run(plan, on_progress);
+        bar.finish_and_clear();
+        report
+    }
+
+    /// Prints the report, and says by the exit status whether it is what was wanted.
+    fn tell(&self, report: &Report) -> ExitCode {
+        if let Some(path) = &self.html
+            && let Err(error) = fs::write(path, report.to_html())
+        {
+            return complain(format_args!("--html {}: {error}", path.display()));
+        }
+        let printed = print(&match () {
+            () if self.json => report.to_json() + "\n",
+            () if self.csv => report.to_csv(),
+            () => report.to_string(),
+        });
+        if printed != ExitCode::SUCCESS {
+            return printed;
+        }
+        if let Some(failure) = report.failure() {
+            return complain(failure);
+        }
+        let bounds = Bounds {
+            lost: self.max_lost.map(|max| max.0 as u64),
+            failed: self.max_failed.map(|max| max.0 as u64),
+            p99: self.max_p99.map(|max| max.0),
+        };
+        match report.judge(&bounds) {
+            Verdict::Met => ExitCode::SUCCESS,
+            Verdict::Missed(points) => complain(format_args!("missed: {}", points.join("; "))),
+            Verdict::Unclear(points) => {
+                complain(format_args!(
+                    "nothing can be said of: {}; the load test itself was too busy",
+                    points.join("; ")
+                ));
+                ExitCode::from(STATUS_UNCLEAR)
+            }
+        }
+    }
+}
+
+fn phase_in_words(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Connect => "connecting",
+        Phase::WarmUp => "warming up",
+        Phase::Measure => "measuring",
+        Phase::Drain => "waiting",
+        Phase::Close => "closing",
+    }
+}
+
+fn read_token(path: &Path) -> Result<String, String> {
+    let text = fs::read_to_string(path);
+    let text = text.map_err(|error| format!("--token-file {}: {error}", path.display()))?;
+    let token = text.lines().next().unwrap_or_default().trim();
+    let is_visible = |byte: u8| byte.is_ascii_graphic();
+    match !token.is_empty() && token.bytes().all(is_visible) {
+        true => Ok(token.to_owned()),
+        false => Err(format!(
+            "--token-file {}: its first line is no token: visible ASCII characters without spaces",
+            path.display()
+        )),
+    }
+}
+
+fn read_report(path: &Path) -> Result<Report, String> {
+    let text = fs::read_to_string(path);
+    let text = text.map_err(|error| format!("--compare {}: {error}", path.display()))?;
+    Report::from_json(&text).map_err(|error| format!("--compare {}: {error}", path.display()))
+}

@@ -1,0 +1,173 @@
+//! A report as one page that needs nothing else: its plots are drawn here, and nothing in it runs.
+
+use std::fmt::Write as _;
+
+use super::plot::{Line, bars, lines};
+use super::text::{Micros, grouped};
+use super::{Quantiles, Report};
+
+const STYLE: &str = "
+:root { color-scheme: light dark; --ink: #222; --paper: #fff; --faint: #ddd; --one: #0b62a4; --two: #c0392b }
+@media (prefers-color-scheme: dark) {
+  :root { --ink: #ddd; --paper: #181a1b; --faint: #444; --one: #6cb4ee; --two: #f08a7d }
+}
+body { font: 16px/1.45 system-ui, sans-serif; color: var(--ink); background: var(--paper); max-width: 48rem;
+  margin: 0 auto; padding: 1rem }
+pre { overflow-x: auto; font-size: 0.8rem }
+figure { margin: 2rem 0 } figcaption { font-weight: 600; margin-bottom: 0.4rem }
+figcaption span { font-weight: 400 } .one { stroke: var(--one); color: var(--one) }
+.two { stroke: var(--two); color: var(--two) }
+svg { width: 100%; height: auto } svg text { font-size: 12px; fill: var(--ink) }
+svg rect { fill: var(--one) } svg path { fill: none; stroke-width: 2 }
+svg .axis { stroke: var(--ink); stroke-width: 1 } svg .grid { stroke: var(--faint); stroke-width: 1 }
+table { border-collapse: collapse } th, td { text-align: right; padding: 0.2rem 0.7rem }
+th:first-child { text-align: left } thead th { border-bottom: 1px solid var(--faint) }
+";
+
+impl Report {
+    /// A page for a browser.
+    pub fn to_html(&self) -> String {
+        let mut page =
+            String::from("<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n");
+        let title = format!("Load test of {}", self.plan.urls.join(", "));
+        // Writing to a string does not fail.
+        let _ = writeln!(
+            page,
+            "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+             <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n\
+             <title>{title}</title>\n<style>{STYLE}</style>\n<h1>{title}</h1>\n<p>{}<br>{}, {}</p>",
+            escaped(&self.plan.to_string()),
+            escaped(&self.time),
+            escaped(&self.machine),
+            title = escaped(&title),
+        );
+        self.put_times(&mut page);
+        if self.measure.deliveries > 0 {
+            self.put_measurement(&mut page);
+        }
+        let opened = self
+            .connect
+            .ramp
+            .iter()
+            .map(|point| (point.seconds, point.opened as f64));
+        put_figure(
+            &mut page,
+            "ramp",
+            "Connections while they were opened",
+            &lines(
+                &[Line {
+                    class: "one",
+                    name: "open",
+                    points: std::iter::once((0.0, 0.0)).chain(opened).collect(),
+                }],
+                |count| grouped(count.round() as u64),
+            ),
+        );
+        let _ = writeln!(
+            page,
+            "<h2>In words</h2>\n<pre>{}</pre>\n</html>",
+            escaped(&self.to_string())
+        );
+        page
+    }
+
+    fn put_times(&self, page: &mut String) {
+        let measure = &self.measure;
+        let rows = [
+            ("handshake", &self.connect.handshake_us),
+            ("delivery", &measure.delivery_us),
+            ("to the first", &measure.first_us),
+            ("to half of them", &measure.median_us),
+            ("to 99 %", &measure.p99_us),
+            ("to the last", &measure.last_us),
+        ];
+        page.push_str("<table>\n<thead><tr><th></th>");
+        for head in ["p50", "p90", "p99", "p99.9", "max"] {
+            let _ = write!(page, "<th scope=\"col\">{head}</th>");
+        }
+        page.push_str("</tr></thead>\n<tbody>\n");
+        for (
+            name,
+            Quantiles {
+                p50,
+                p90,
+                p99,
+                p999,
+                max,
+                ..
+            },
+        ) in rows
+        {
+            if *max == 0.0 {
+                continue;
+            }
+            let _ = write!(page, "<tr><th scope=\"row\">{name}</th>");
+            for figure in [p50, p90, p99, p999, max] {
+                let _ = write!(page, "<td>{}</td>", Micros(*figure));
+            }
+            page.push_str("</tr>\n");
+        }
+        page.push_str("</tbody>\n</table>\n");
+    }
+
+    fn put_measurement(&self, page: &mut String) {
+        let measure = &self.measure;
+        let all = measure.deliveries as f64;
+        let histogram = measure.delivery_histogram.iter();
+        let histogram: Vec<_> = histogram
+            .map(|bar| {
+                (
+                    Micros(bar.up_to_us).to_string(),
+                    bar.count as f64 / all * 100.0,
+                )
+            })
+            .collect();
+        put_figure(
+            page,
+            "latency",
+            "Deliveries by the time that they took",
+            &bars(&histogram, |share| format!("{share:.1} %")),
+        );
+        if measure.everywhere > 0 {
+            let points = || measure.course.iter().filter(|point| point.everywhere > 0);
+            let mean = points().map(|point| (point.seconds, point.last_mean_us));
+            let longest = points().map(|point| (point.seconds, point.last_max_us));
+            let plot = [
+                Line {
+                    class: "two",
+                    name: "longest",
+                    points: longest.collect(),
+                },
+                Line {
+                    class: "one",
+                    name: "mean",
+                    points: mean.collect(),
+                },
+            ];
+            let caption = "Time to the last receiver: <span class=\"one\">mean</span> and \
+                           <span class=\"two\">longest</span> of each interval";
+            put_figure(
+                page,
+                "last",
+                caption,
+                &lines(&plot, |micros| Micros(micros).to_string()),
+            );
+        }
+    }
+}
+
+fn put_figure(page: &mut String, id: &str, caption: &str, svg: &str) {
+    let _ = writeln!(
+        page,
+        "<figure id=\"{id}\">\n<figcaption>{caption}</figcaption>\n{svg}\n</figure>"
+    );
+}
+
+/// As text in HTML, within quotes too.
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&quot;")
+        .replace('\'', "&#39;")
+}

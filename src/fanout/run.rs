@@ -1,0 +1,396 @@
+//! The loop of a load test: one thread, one poll, the connections of [`crate::net`].
+
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use mio::{Events, Poll, Waker};
+
+use super::load::{Action, Epoch, Load, Phase};
+use super::plan::{Plan, PlanError};
+use super::process::{Usage, tcp_memory_bytes};
+use super::report::Report;
+use crate::config::{Config, Limits, PeerUrl};
+use crate::net::{CloseReason, Dialing, Event, Network, Source, Token};
+use crate::node_id::NodeId;
+use crate::signals::Signals;
+
+/// Events taken from the poll at once.
+const EVENTS_PER_TURN: usize = 256;
+/// Bytes that wait for a server before no more is sent to it for now.
+const PENDING_BYTES_MAX: usize = 256 * 1024;
+/// The largest message that is taken in, unless larger ones are sent.
+const MESSAGE_BYTES_MAX: usize = 16 << 20;
+/// A response head may be larger than what a node takes.
+const HEAD_BYTES_MAX: usize = 64 * 1024;
+/// How often it is told how far it is.
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
+
+/// How far a load test is.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress {
+    /// What is being done.
+    pub phase: Phase,
+    /// The share of it that is done, where that is known.
+    pub share: Option<f64>,
+    /// Connections that are open.
+    pub connections: usize,
+    /// Messages heard by anybody.
+    pub deliveries: u64,
+    /// Of the deliveries so far.
+    pub latency_p99: Duration,
+    /// Since the beginning.
+    pub elapsed: Duration,
+}
+
+/// Why there is nothing to report.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The plan contradicts itself.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// A name without address.
+    #[error("{url}: its name does not resolve: {error}")]
+    Name {
+        /// What was asked for.
+        url: PeerUrl,
+        /// Why not.
+        error: io::Error,
+    },
+    /// A server beyond this machine.
+    #[error(
+        "{url} is {address}, which is not this machine: a load test takes its server's whole attention, and \
+         many connections at once look like an attack. If the server is yours to load, say so with \
+         --i-own-this-server"
+    )]
+    Consent {
+        /// What was asked for.
+        url: PeerUrl,
+        /// Where it is.
+        address: SocketAddr,
+    },
+    /// A process that cannot be looked at.
+    #[error("--pid {pid}: {error}")]
+    Process {
+        /// Its number.
+        pid: u32,
+        /// Why not.
+        error: io::Error,
+    },
+    /// The system does not let us.
+    #[error("cannot start: {0}")]
+    System(#[from] io::Error),
+}
+
+/// What was used, at one moment.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sample {
+    pub(super) at: Instant,
+    pub(super) servers: Usage,
+    /// `None` where the kernel does not tell.
+    pub(super) own: Option<Usage>,
+    pub(super) tcp_memory_bytes: Option<u64>,
+}
+
+/// Before anything, with all connections open, and when messages are measured no more.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Samples {
+    pub(super) before: Sample,
+    pub(super) connected: Option<Sample>,
+    pub(super) measured: Option<Sample>,
+}
+
+/// Carries out a plan, and reports. Ctrl-C ends it early, with a report of what there is.
+///
+/// # Errors
+/// The plan cannot be carried out; nothing was sent then.
+pub fn run(plan: &Plan, on_progress: &mut dyn FnMut(Progress)) -> Result<Report, LoadError> {
+    plan.check()?;
+    let targets = resolve(plan)?;
+    for pid in &plan.servers {
+        Usage::of(*pid).map_err(|error| LoadError::Process { pid: *pid, error })?;
+    }
+    let mut bench = Bench::new(plan, targets)?;
+    bench.run(on_progress)?;
+    Ok(bench.report())
+}
+
+/// The addresses of each server. The first one is used, as curl does once it answers.
+fn resolve(plan: &Plan) -> Result<Vec<(PeerUrl, SocketAddr)>, LoadError> {
+    let resolve = |url: &PeerUrl| {
+        let name = |error| LoadError::Name {
+            url: url.clone(),
+            error,
+        };
+        let addresses = (url.host(), url.port()).to_socket_addrs().map_err(name)?;
+        let of_family = |address: &SocketAddr| {
+            let mut sources = plan.sources.iter();
+            sources.all(|source| source.is_ipv4() == address.is_ipv4())
+        };
+        let address = addresses.into_iter().find(of_family);
+        let none = || io::Error::other("it has no address that --source can reach");
+        let address = address.ok_or_else(|| name(none()))?;
+        if !address.ip().to_canonical().is_loopback() && !plan.has_consent {
+            let url = url.clone();
+            return Err(LoadError::Consent { url, address });
+        }
+        Ok((url.clone(), address))
+    };
+    plan.urls.iter().map(resolve).collect()
+}
+
+struct Bench<'a> {
+    plan: &'a Plan,
+    targets: Vec<(PeerUrl, SocketAddr)>,
+    poll: Poll,
+    network: Network,
+    signals: Signals,
+    load: Load,
+    /// The token of each connection, and the connection of each slot.
+    tokens: Vec<Option<Token>>,
+    by_slot: Vec<usize>,
+    samples: Samples,
+    started: Instant,
+    started_at: SystemTime,
+    told_at: Instant,
+    closing_until: Option<Instant>,
+}
+
+impl<'a> Bench<'a> {
+    fn new(plan: &'a Plan, targets: Vec<(PeerUrl, SocketAddr)>) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let waker = Arc::new(Waker::new(poll.registry(), Source::Waker.into())?);
+        let registry = poll.registry().try_clone()?;
+        let message_bytes_max = MESSAGE_BYTES_MAX.max(plan.size_bytes);
+        let config = Config {
+            limits: Limits {
+                handshake_timeout: plan.handshake_timeout,
+                head_bytes_max: HEAD_BYTES_MAX,
+                message_bytes_max,
+                // Never reached: what waits is looked at before something is sent.
+                outbox_bytes_max: 4 * (PENDING_BYTES_MAX + message_bytes_max),
+                ping_interval: plan.ping_interval,
+                ..Limits::default()
+            },
+            ..Config::default()
+        };
+        let network = Network::new(&config, NodeId::random(), 0, registry, waker);
+        let signals = Signals::new(poll.registry(), &[])?;
+        let now = clock();
+        let started_at = SystemTime::now();
+        let since_1970 = started_at.duration_since(SystemTime::UNIX_EPOCH);
+        let epoch = Epoch {
+            now,
+            wall: since_1970.unwrap_or_default(),
+        };
+        Ok(Self {
+            plan,
+            targets,
+            poll,
+            network,
+            signals,
+            load: Load::new(plan, rand::random(), epoch),
+            tokens: vec![None; plan.connections],
+            by_slot: Vec::new(),
+            samples: Samples {
+                before: sample(plan, now)?,
+                connected: None,
+                measured: None,
+            },
+            started: now,
+            started_at,
+            told_at: now,
+            closing_until: None,
+        })
+    }
+
+    fn run(&mut self, on_progress: &mut dyn FnMut(Progress)) -> io::Result<()> {
+        let mut ready = Events::with_capacity(EVENTS_PER_TURN);
+        let mut timeout = Some(Duration::ZERO);
+        loop {
+            match self.poll.poll(&mut ready, timeout) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => ready.clear(),
+                result => result?,
+            }
+            let now = clock();
+            self.turn(&ready, now);
+            if now >= self.told_at + PROGRESS_INTERVAL {
+                self.told_at = now;
+                on_progress(self.progress(now));
+            }
+            if let Some(until) = self.closing_until
+                && (self.network.len() == 0 || now >= until)
+            {
+                return Ok(());
+            }
+            timeout = Some(self.timeout(now));
+        }
+    }
+
+    fn turn(&mut self, ready: &Events, now: Instant) {
+        for event in ready {
+            match Source::from(event.token()) {
+                Source::Connection(token) => self.network.on_connection_ready(token, event, now),
+                Source::Signals if self.signals.is_stop_pending() => self.load.interrupt(now),
+                _ => {}
+            }
+        }
+        self.network.begin_reading();
+        while self.network.read(now) {
+            self.handle_events();
+        }
+        self.network.expire(now);
+        self.handle_events();
+        self.act(now);
+        self.network.flush(now);
+        self.handle_events();
+    }
+
+    fn handle_events(&mut self) {
+        while let Some(event) = self.network.poll_event() {
+            // What a turn has read may have waited for some of it: the time is read again for each.
+            let now = clock();
+            match event {
+                Event::Message(token, message) => {
+                    self.load
+                        .on_message(self.by_slot[token.slot()], &message, now);
+                }
+                Event::Opened(token) => self.load.on_opened(self.by_slot[token.slot()], now),
+                Event::NotOpened(token, reason) => {
+                    let connection = self.gone(token);
+                    self.load.on_failed(connection, reason.to_string(), now);
+                }
+                Event::Closed { peer, reason, .. } => {
+                    let connection = self.gone(peer);
+                    self.load.on_closed(connection, reason.to_string(), now);
+                }
+                // There is nothing for the dialer to do.
+                Event::DialFailed { .. } => {}
+            }
+        }
+    }
+
+    fn gone(&mut self, token: Token) -> usize {
+        let connection = self.by_slot[token.slot()];
+        self.tokens[connection] = None;
+        connection
+    }
+
+    /// Does what the load says, and looks at the processes when it goes from one phase to the next.
+    fn act(&mut self, now: Instant) {
+        loop {
+            let (tokens, network) = (&self.tokens, &self.network);
+            let has_room = |connection: usize| {
+                tokens[connection]
+                    .is_some_and(|token| network.pending_bytes(token) < PENDING_BYTES_MAX)
+            };
+            let Some(action) = self.load.poll(now, has_room) else {
+                break;
+            };
+            match action {
+                Action::Open(connection) => self.open(connection, now),
+                Action::Send(connection, message) => {
+                    let token = self.tokens[connection];
+                    self.network.send_each(token, message, now);
+                }
+            }
+        }
+        let phase = self.load.phase();
+        if phase >= Phase::Measure && self.samples.connected.is_none() {
+            self.samples.connected = sample(self.plan, now).ok();
+        }
+        if phase == Phase::Close && self.closing_until.is_none() {
+            self.samples.measured = sample(self.plan, now).ok();
+            self.close(now);
+        }
+    }
+
+    fn open(&mut self, connection: usize, now: Instant) {
+        let (url, address) = &self.targets[connection % self.targets.len()];
+        let source = match self.plan.sources.len() {
+            0 => None,
+            count => Some(self.plan.sources[connection % count]),
+        };
+        let fields = self.plan.field_lines();
+        let dialing = Dialing::of_client(url, &self.plan.subprotocols, &fields);
+        match self.network.open(*address, source, dialing, now) {
+            Ok(token) => {
+                let slot = token.slot();
+                if slot >= self.by_slot.len() {
+                    self.by_slot.resize(slot + 1, usize::MAX);
+                }
+                self.by_slot[slot] = connection;
+                self.tokens[connection] = Some(token);
+            }
+            Err(error) => self.load.on_failed(connection, explain(&error), now),
+        }
+    }
+
+    fn close(&mut self, now: Instant) {
+        self.closing_until = Some(now + Limits::default().close_timeout);
+        for token in self.tokens.iter().flatten() {
+            let reason = CloseReason::ByNode(1000, "the load test is over".to_owned());
+            self.network.close(*token, reason, now);
+        }
+    }
+
+    fn timeout(&self, now: Instant) -> Duration {
+        if self.network.has_work() {
+            return Duration::ZERO;
+        }
+        let deadlines = [
+            self.network.next_deadline(now),
+            self.load.next_deadline(now),
+            self.closing_until,
+            Some(self.told_at + PROGRESS_INTERVAL),
+        ];
+        let next = deadlines.into_iter().flatten().min();
+        next.map_or(Duration::ZERO, |next| next.saturating_duration_since(now))
+    }
+
+    fn progress(&self, now: Instant) -> Progress {
+        let delivery = self.load.messages.delivery.histogram();
+        Progress {
+            phase: self.load.phase(),
+            share: self.load.progress(now),
+            connections: self.load.open(),
+            deliveries: self.load.messages.heard,
+            latency_p99: Duration::from_nanos(delivery.value_at_quantile(0.99)),
+            elapsed: now.saturating_duration_since(self.started),
+        }
+    }
+
+    fn report(self) -> Report {
+        Report::new(self.plan, &self.load, &self.samples, self.started_at)
+    }
+}
+
+/// What a person can do about it.
+fn explain(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrNotAvailable => {
+            "no port is left to connect from, or an address of --source is not this machine's: each address \
+             of --source has ports of its own"
+                .to_owned()
+        }
+        _ if error.raw_os_error() == Some(libc::EMFILE) => {
+            "no descriptor is left: raise `ulimit -n`".to_owned()
+        }
+        _ => error.to_string(),
+    }
+}
+
+fn sample(plan: &Plan, at: Instant) -> io::Result<Sample> {
+    Ok(Sample {
+        at,
+        servers: Usage::of_all(&plan.servers)?,
+        own: Usage::of(std::process::id()).ok(),
+        tcp_memory_bytes: tcp_memory_bytes(),
+    })
+}
+
+/// Reads the clock: at the start, once a turn, and when something was received.
+fn clock() -> Instant {
+    Instant::now()
+}
