@@ -285,20 +285,20 @@ impl BenchOptions {
             let Progress {
                 share,
                 connections,
-                deliveries,
+                deliveries_per_second,
                 latency_p99,
-                elapsed,
+                left,
                 ..
             } = progress;
             let share = share.unwrap_or(1.0);
+            let left = left.map_or(String::new(), |left| format!(", {} s left", left.as_secs()));
             bar.set_position((share * 1000.0) as u64);
             bar.set_prefix(phase_in_words(progress.phase));
             bar.set_message(format!(
-                "{} connections, {} deliveries, p99 {:.1} ms, {} s",
+                "{} connections, {}/s, p99 {:.1} ms{left}",
                 HumanCount(connections as u64),
-                HumanCount(deliveries),
+                HumanCount(deliveries_per_second as u64),
                 latency_p99.as_secs_f64() * 1e3,
-                elapsed.as_secs()
             ));
         };
         let report = run(plan, on_progress);

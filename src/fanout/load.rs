@@ -164,30 +164,29 @@ impl Load {
         since(self.measured_from, end.unwrap_or(now))
     }
 
-    /// How far the present phase is, where it is known how long it takes.
+    /// The share of the present phase that is done, where that is known.
     pub(super) fn progress(&self, now: Instant) -> Option<f64> {
-        let of = |done: f64, all: f64| Some((done / all).clamp(0.0, 1.0));
-        match self.phase {
-            Phase::Connect => of(self.connections.opened as f64, self.seats.len() as f64),
-            Phase::WarmUp => {
-                let warm_up = self.plan.warm_up.max(Duration::from_nanos(1)).as_secs_f64();
-                of(warm_up - self.left(now).as_secs_f64(), warm_up)
-            }
+        let of_time = |all: Duration| {
+            let left = self.left(now).unwrap_or_default().as_secs_f64();
+            1.0 - left / all.as_secs_f64()
+        };
+        let share = match self.phase {
+            Phase::Connect => self.connections.opened as f64 / self.seats.len() as f64,
+            Phase::WarmUp => of_time(self.plan.warm_up),
             Phase::Measure => {
-                let time = 1.0 - self.left(now).as_secs_f64() / self.plan.duration.as_secs_f64();
-                let sent = self
-                    .plan
-                    .messages
-                    .map_or(0.0, |messages| self.messages.sent as f64 / messages as f64);
-                of(time.max(sent), 1.0)
+                let sent = self.messages.sent as f64;
+                let messages = self.plan.messages.map(|messages| sent / messages as f64);
+                of_time(self.plan.duration).max(messages.unwrap_or(0.0))
             }
-            Phase::Drain | Phase::Close => None,
-        }
+            Phase::Drain | Phase::Close => return None,
+        };
+        Some(share.clamp(0.0, 1.0))
     }
 
-    fn left(&self, now: Instant) -> Duration {
-        self.until
-            .map_or(Duration::ZERO, |until| until.saturating_duration_since(now))
+    /// Time until the present phase is over, if time ends it.
+    pub(super) fn left(&self, now: Instant) -> Option<Duration> {
+        let until = self.until.filter(|_| self.phase < Phase::Drain)?;
+        Some(until.saturating_duration_since(now))
     }
 
     /// What is to be done now; call until there is nothing left. `has_room` tells whether a connection takes

@@ -14,6 +14,8 @@ pub struct Usage {
     pub waited: Duration,
     /// Memory that is in use and that no file backs. By the page tables: the counters in `status` lag.
     pub memory_bytes: u64,
+    /// Memory that is in use, with what files back: the program itself and its libraries.
+    pub resident_bytes: u64,
 }
 
 impl Usage {
@@ -22,9 +24,10 @@ impl Usage {
     /// # Errors
     /// There is none, it belongs to somebody else, or this is not Linux.
     pub fn of(pid: u32) -> io::Result<Self> {
+        let memory = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
         let mut usage = Self {
-            memory_bytes: 1024
-                * number_after(&read(&format!("/proc/{pid}/smaps_rollup"))?, "Anonymous:")?,
+            memory_bytes: 1024 * number_after(&memory, "Anonymous:")?,
+            resident_bytes: 1024 * number_after(&memory, "Rss:")?,
             ..Self::default()
         };
         for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
@@ -52,20 +55,35 @@ impl Usage {
                 cpu: sum.cpu + usage.cpu,
                 waited: sum.waited + usage.waited,
                 memory_bytes: sum.memory_bytes + usage.memory_bytes,
+                resident_bytes: sum.resident_bytes + usage.resident_bytes,
             })
         })
     }
 }
 
-/// Memory of all TCP sockets of this machine, in the kernel: what was received and not read yet, and what
-/// was sent and is not acknowledged.
-pub(super) fn tcp_memory_bytes() -> Option<u64> {
-    // The kernel's unit is a page; 4 KiB wherever this is likely to run.
-    const PAGE_BYTES: u64 = 4096;
-    let sockets = fs::read_to_string("/proc/net/sockstat").ok()?;
-    let tcp = sockets.lines().find(|line| line.starts_with("TCP:"))?;
-    let pages = number_after(&tcp.replace(" mem ", "\nmem "), "mem").ok()?;
-    Some(pages * PAGE_BYTES)
+/// What the kernel holds for the whole machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct KernelMemory {
+    /// In all TCP sockets: received and not read yet, or sent and not acknowledged.
+    pub(super) buffer_bytes: u64,
+    /// In its own objects, of which sockets and what belongs to them are a part.
+    pub(super) object_bytes: u64,
+}
+
+impl KernelMemory {
+    /// `None` where this is not Linux.
+    pub(super) fn now() -> Option<Self> {
+        // The unit is a page; 4 KiB wherever this is likely to run.
+        const PAGE_BYTES: u64 = 4096;
+        let sockets = fs::read_to_string("/proc/net/sockstat").ok()?;
+        let tcp = sockets.lines().find(|line| line.starts_with("TCP:"))?;
+        let pages = number_after(&tcp.replace(" mem ", "\nmem "), "mem").ok()?;
+        let memory = fs::read_to_string("/proc/meminfo").ok()?;
+        Some(Self {
+            buffer_bytes: pages * PAGE_BYTES,
+            object_bytes: 1024 * number_after(&memory, "Slab:").ok()?,
+        })
+    }
 }
 
 /// What the figures were measured on.
@@ -80,10 +98,6 @@ pub(super) fn machine() -> String {
     let system = std::env::consts::OS;
     let release = text("/proc/sys/kernel/osrelease");
     format!("{cores} cores of {make}, {system} {}", release.trim())
-}
-
-fn read(path: &str) -> io::Result<String> {
-    fs::read_to_string(path)
 }
 
 fn number_after(text: &str, label: &str) -> io::Result<u64> {
@@ -104,7 +118,7 @@ mod tests {
         assert_eq!(Usage::of_all(&[]).unwrap(), Usage::default());
         let twice = Usage::of_all(&[own, own]).unwrap();
         assert!(twice.cpu >= 2 * usage.cpu);
-        assert!(tcp_memory_bytes().is_some());
+        assert!(KernelMemory::now().is_some_and(|memory| memory.object_bytes > 0));
         assert!(machine().contains("cores of"));
     }
 

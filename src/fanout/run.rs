@@ -9,7 +9,7 @@ use mio::{Events, Poll, Waker};
 
 use super::load::{Action, Epoch, Load, Phase};
 use super::plan::{Plan, PlanError};
-use super::process::{Usage, tcp_memory_bytes};
+use super::process::{KernelMemory, Usage};
 use super::report::Report;
 use crate::config::{Config, Limits, PeerUrl};
 use crate::net::{CloseReason, Dialing, Event, Network, Source, Token};
@@ -38,10 +38,12 @@ pub struct Progress {
     pub connections: usize,
     /// Messages heard by anybody.
     pub deliveries: u64,
+    /// … a second, since it was told last.
+    pub deliveries_per_second: f64,
     /// Of the deliveries so far.
     pub latency_p99: Duration,
-    /// Since the beginning.
-    pub elapsed: Duration,
+    /// Of the present phase, where that is known.
+    pub left: Option<Duration>,
 }
 
 /// Why there is nothing to report.
@@ -90,7 +92,7 @@ pub(super) struct Sample {
     pub(super) servers: Usage,
     /// `None` where the kernel does not tell.
     pub(super) own: Option<Usage>,
-    pub(super) tcp_memory_bytes: Option<u64>,
+    pub(super) kernel: Option<KernelMemory>,
 }
 
 /// Before anything, with all connections open, and when messages are measured no more.
@@ -151,9 +153,9 @@ struct Bench<'a> {
     tokens: Vec<Option<Token>>,
     by_slot: Vec<usize>,
     samples: Samples,
-    started: Instant,
     started_at: SystemTime,
     told_at: Instant,
+    told_deliveries: u64,
     closing_until: Option<Instant>,
 }
 
@@ -198,9 +200,9 @@ impl<'a> Bench<'a> {
                 connected: None,
                 measured: None,
             },
-            started: now,
             started_at,
             told_at: now,
+            told_deliveries: 0,
             closing_until: None,
         })
     }
@@ -216,8 +218,9 @@ impl<'a> Bench<'a> {
             let now = clock();
             self.turn(&ready, now);
             if now >= self.told_at + PROGRESS_INTERVAL {
-                self.told_at = now;
                 on_progress(self.progress(now));
+                self.told_at = now;
+                self.told_deliveries = self.load.messages.heard;
             }
             if let Some(until) = self.closing_until
                 && (self.network.len() == 0 || now >= until)
@@ -351,13 +354,17 @@ impl<'a> Bench<'a> {
 
     fn progress(&self, now: Instant) -> Progress {
         let delivery = self.load.messages.delivery.histogram();
+        let deliveries = self.load.messages.heard;
+        let since_told = now.saturating_duration_since(self.told_at);
         Progress {
             phase: self.load.phase(),
             share: self.load.progress(now),
             connections: self.load.open(),
-            deliveries: self.load.messages.heard,
+            deliveries,
+            deliveries_per_second: (deliveries - self.told_deliveries) as f64
+                / since_told.as_secs_f64(),
             latency_p99: Duration::from_nanos(delivery.value_at_quantile(0.99)),
-            elapsed: now.saturating_duration_since(self.started),
+            left: self.load.left(now),
         }
     }
 
@@ -386,7 +393,7 @@ fn sample(plan: &Plan, at: Instant) -> io::Result<Sample> {
         at,
         servers: Usage::of_all(&plan.servers)?,
         own: Usage::of(std::process::id()).ok(),
-        tcp_memory_bytes: tcp_memory_bytes(),
+        kernel: KernelMemory::now(),
     })
 }
 

@@ -79,6 +79,9 @@ impl<'a> Comparison<'a> {
         row("server memory a connection, B", &|report| {
             Some(report.server.as_ref()?.memory_bytes_per_connection)
         });
+        row("kernel objects a connection, B", &|report| {
+            Some(report.kernel.as_ref()?.objects_bytes_per_connection)
+        });
         row("generator's share of its core", &|report| {
             Some(report.generator.as_ref()?.cpu_share)
         });

@@ -48,6 +48,7 @@ pub struct Report {
     measure: Measure,
     /// Of the processes named with `--pid`.
     server: Option<Server>,
+    kernel: Option<Kernel>,
     generator: Option<Generator>,
 }
 
@@ -168,10 +169,19 @@ struct Server {
     memory_connected_bytes: u64,
     memory_after_bytes: u64,
     memory_bytes_per_connection: f64,
-    /// Of all TCP sockets of this machine together, those of the load test among them.
-    kernel_before_bytes: Option<u64>,
-    kernel_connected_bytes: Option<u64>,
-    kernel_after_bytes: Option<u64>,
+    /// With what files back.
+    resident_connected_bytes: u64,
+}
+
+/// Of the whole machine, the sockets of the load test among them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Kernel {
+    /// What is in all TCP sockets: before the first connection, with all of them, and after the measurement.
+    buffers_before_bytes: u64,
+    buffers_connected_bytes: u64,
+    buffers_after_bytes: u64,
+    /// By how much its objects have grown for each connection: two sockets, if the server is here too.
+    objects_bytes_per_connection: f64,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -203,6 +213,7 @@ impl Report {
             connect: Connect::of(load),
             measure: Measure::of(load, seconds),
             server: Server::of(plan, load, samples),
+            kernel: Kernel::of(load, samples),
             generator: Generator::of(samples),
         }
     }
@@ -351,9 +362,22 @@ impl Server {
             memory_connected_bytes: connected.servers.memory_bytes,
             memory_after_bytes: measured.servers.memory_bytes,
             memory_bytes_per_connection: per(grown, load.connections.opened as f64),
-            kernel_before_bytes: before.tcp_memory_bytes,
-            kernel_connected_bytes: connected.tcp_memory_bytes,
-            kernel_after_bytes: measured.tcp_memory_bytes,
+            resident_connected_bytes: connected.servers.resident_bytes,
+        })
+    }
+}
+
+impl Kernel {
+    fn of(load: &Load, samples: &Samples) -> Option<Self> {
+        let before = samples.before.kernel?;
+        let connected = samples.connected.as_ref()?.kernel?;
+        let measured = samples.measured.as_ref()?.kernel?;
+        let grown = connected.object_bytes as f64 - before.object_bytes as f64;
+        Some(Self {
+            buffers_before_bytes: before.buffer_bytes,
+            buffers_connected_bytes: connected.buffer_bytes,
+            buffers_after_bytes: measured.buffer_bytes,
+            objects_bytes_per_connection: per(grown, load.connections.opened as f64),
         })
     }
 }
@@ -386,7 +410,7 @@ fn used(
     let usage = Usage {
         cpu: after.cpu.saturating_sub(before.cpu),
         waited: after.waited.saturating_sub(before.waited),
-        memory_bytes: after.memory_bytes,
+        ..after
     };
     Some((usage, to.at.saturating_duration_since(from.at)))
 }

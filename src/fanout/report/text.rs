@@ -18,6 +18,7 @@ impl fmt::Display for Report {
         self.write_connections(f)?;
         self.measure.write_to(f, &self.plan)?;
         self.write_server(f)?;
+        self.write_kernel(f)?;
         self.write_generator(f)
     }
 }
@@ -84,20 +85,21 @@ impl Report {
             server.memory_bytes_per_connection,
             Bytes(server.memory_after_bytes),
         )?;
-        if let (Some(before), Some(connected), Some(after)) = (
-            server.kernel_before_bytes,
-            server.kernel_connected_bytes,
-            server.kernel_after_bytes,
-        ) {
-            writeln!(
-                f,
-                "kernel      {} for all TCP sockets of this machine before, {} connected, {} at the end",
-                Bytes(before),
-                Bytes(connected),
-                Bytes(after),
-            )?;
-        }
         Ok(())
+    }
+
+    fn write_kernel(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(kernel) = &self.kernel else {
+            return Ok(());
+        };
+        writeln!(
+            f,
+            "kernel      {:.0} B of objects a connection; in all TCP sockets {} before, {} connected, {} at the end",
+            kernel.objects_bytes_per_connection,
+            Bytes(kernel.buffers_before_bytes),
+            Bytes(kernel.buffers_connected_bytes),
+            Bytes(kernel.buffers_after_bytes),
+        )
     }
 
     fn write_generator(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
