@@ -450,3 +450,84 @@ fn rounded(value: f64) -> f64 {
 fn shown(seconds: f64) -> String {
     Time(Duration::from_secs_f64(seconds.max(0.0))).to_string()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::fanout::load::Epoch;
+
+    /// Of a load test in which nothing has happened for a second.
+    pub(super) fn report() -> Report {
+        report_of(Duration::ZERO, Duration::ZERO)
+    }
+
+    /// … and its own process has run, or waited for a core, for so long.
+    fn report_of(cpu: Duration, waited: Duration) -> Report {
+        let plan = Plan {
+            urls: vec!["ws://localhost:8080".parse().unwrap()],
+            servers: vec![1],
+            ..Plan::default()
+        };
+        let now = Instant::now();
+        let wall = Duration::ZERO;
+        let load = Load::new(&plan, 1, Epoch { now, wall });
+        let before = Sample {
+            at: now,
+            servers: Usage::default(),
+            own: Some(Usage::default()),
+            kernel: None,
+        };
+        let measured = Sample {
+            at: now + Duration::from_secs(1),
+            own: Some(Usage {
+                cpu,
+                waited,
+                ..Usage::default()
+            }),
+            ..before
+        };
+        let samples = Samples {
+            before,
+            connected: Some(before),
+            measured: Some(measured),
+        };
+        Report::new(&plan, &load, &samples, SystemTime::UNIX_EPOCH)
+    }
+
+    #[test]
+    fn a_report_is_read_as_it_was_written() {
+        let report = report();
+        assert_eq!(Report::from_json(&report.to_json()).unwrap(), report);
+        assert_eq!(report.time, "1970-01-01T00:00:00Z");
+        let later = report.to_json().replacen(":1,", ":2,", 1);
+        let error = Report::from_json(&later).unwrap_err().to_string();
+        assert!(error.contains("version 2"), "{error}");
+        assert!(Report::from_json("{}").is_err());
+    }
+
+    #[test]
+    fn a_generator_is_the_bottleneck_only_if_it_was_busy_or_kept_waiting() {
+        let is_bottleneck = |cpu, waited| {
+            let [cpu, waited] = [cpu, waited].map(Duration::from_millis);
+            report_of(cpu, waited).is_generator_the_bottleneck()
+        };
+        assert!(!is_bottleneck(900, 200));
+        assert!(is_bottleneck(901, 0));
+        assert!(is_bottleneck(0, 201));
+    }
+
+    #[test]
+    fn every_form_can_be_made_of_a_report_without_figures() {
+        let report = report();
+        assert!(report.to_string().starts_with("100 connections to "));
+        assert_eq!(report.to_csv().lines().count(), 1);
+        assert!(report.to_html().ends_with("</html>\n"));
+        assert!(
+            Comparison::of(&report, &report)
+                .to_string()
+                .contains("b / a")
+        );
+    }
+}

@@ -62,3 +62,57 @@ impl Report {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fanout::report::tests::report;
+
+    #[test]
+    fn what_is_missed_is_named_with_what_was_wanted() {
+        let mut report = report();
+        assert_eq!(report.judge(&Bounds::default()), Verdict::Met);
+        let bounds = Bounds {
+            lost: Some(2),
+            failed: Some(0),
+            p99: Some(Duration::from_millis(5)),
+        };
+        report.measure.deliveries = 100;
+        report.measure.delivery_us.p99 = 5000.0;
+        report.measure.lost = 1;
+        report.measure.corrupted = 1;
+        assert_eq!(report.judge(&bounds), Verdict::Met, "all at the bound");
+        report.measure.delivery_us.p99 = 5001.0;
+        report.measure.lost = 2;
+        report.connect.lost = 1;
+        let missed = [
+            "3 deliveries lost or damaged, 2 at most",
+            "1 connections failed or lost, 0 at most",
+            "p99 of a delivery 5.001 ms, 5ms at most",
+        ];
+        let missed = missed.map(str::to_owned).to_vec();
+        assert_eq!(report.judge(&bounds), Verdict::Missed(missed.clone()));
+        if let Some(generator) = &mut report.generator {
+            generator.is_bottleneck = true;
+        }
+        assert_eq!(report.judge(&bounds), Verdict::Unclear(missed));
+        report.connect.lost = 0;
+        report.measure.lost = 0;
+        report.measure.delivery_us.p99 = 1.0;
+        assert_eq!(
+            report.judge(&bounds),
+            Verdict::Met,
+            "though the generator was busy"
+        );
+    }
+
+    #[test]
+    fn nothing_delivered_is_not_fast() {
+        let bounds = Bounds {
+            p99: Some(Duration::from_secs(1)),
+            ..Bounds::default()
+        };
+        let missed = vec!["nothing was delivered".to_owned()];
+        assert_eq!(report().judge(&bounds), Verdict::Missed(missed));
+    }
+}
