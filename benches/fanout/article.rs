@@ -1,6 +1,7 @@
 //! The design that most articles teach, as a server to compare with: tokio-tungstenite with its
 //! defaults on the default runtime, a task per connection, and a map from address to the sending
-//! end of an unbounded channel behind a mutex. A broadcast locks the map and sends to each.
+//! end of an unbounded channel behind a mutex. A broadcast locks the map and sends to each; what a
+//! peer publishes goes to each other one in the same way.
 //!
 //! It is pinned to one core like the other servers, for which the runtime starts one worker: the
 //! figures are without what its threads would cost each other.
@@ -68,7 +69,13 @@ async fn converse(stream: TcpStream, address: SocketAddr, peers: Peers) -> Resul
     loop {
         tokio::select! {
             Some(message) = messages.recv() => if outgoing.send(message).await.is_err() { break },
-            received = incoming.next() => if !matches!(received, Some(Ok(_))) { break },
+            received = incoming.next() => match received {
+                Some(Ok(message)) if message.is_text() || message.is_binary() => {
+                    relay(&message, address, &peers);
+                }
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => break,
+            },
         }
     }
     lock(&peers).remove(&address);
@@ -83,6 +90,14 @@ fn broadcast(command: ServerCommand, peers: &Peers) {
         let message = Message::text(wire::text(bytes));
         for peer in lock(peers).values() {
             // The task of a peer that has gone takes it out of the map.
+            let _ = peer.send(message.clone());
+        }
+    }
+}
+
+fn relay(message: &Message, publisher: SocketAddr, peers: &Peers) {
+    for (&address, peer) in &*lock(peers) {
+        if address != publisher {
             let _ = peer.send(message.clone());
         }
     }

@@ -1,5 +1,6 @@
 //! Nodes in a row: what comes in at the first goes out at the last.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::command::{GeneratorCommand, ServerCommand};
@@ -16,9 +17,9 @@ pub(crate) struct Chain {
 impl Chain {
     pub(crate) fn start() -> Outcome<Self> {
         let mut generator = Process::start_generator()?;
-        let (first, publisher_at) = Process::start_server(Role::Wsmesh, None)?;
-        let (middle, middle_at) = Process::start_server(Role::Wsmesh, Some(publisher_at))?;
-        let (last, server) = Process::start_server(Role::Wsmesh, Some(middle_at))?;
+        let (first, publisher_at) = start_node(None)?;
+        let (middle, middle_at) = start_node(Some(publisher_at))?;
+        let (last, server) = start_node(Some(middle_at))?;
         let mut nodes = vec![first, middle, last];
         nodes[1].ask(&ServerCommand::Await { neighbors: 2 }, "joined")?;
         let publisher = GeneratorCommand::Publisher {
@@ -40,4 +41,10 @@ impl Chain {
         self.nodes[1].wait_until_quiet()?;
         Ok(measure::cpu(id)? - before)
     }
+}
+
+fn start_node(dial: Option<SocketAddr>) -> Outcome<(Process, SocketAddr)> {
+    let mut command = Role::Wsmesh.command()?;
+    command.args(dial.map(|address| format!("--dial={address}")));
+    Process::start_server(Role::Wsmesh.name(), &command)
 }

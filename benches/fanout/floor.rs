@@ -3,7 +3,8 @@
 //! One thread, one poll, blocking nowhere. It upgrades without checking, answers pings, and writes
 //! one ready-made frame to each socket. It has no deadlines, no bounds, no policy for a peer that
 //! does not keep up, and it validates nothing. A server that does its duty can come close to
-//! these figures, not below them, except by combining writes.
+//! these figures, not below them, except by combining writes. What a peer publishes it passes on
+//! in one write, all frames of one read together: there it combines them, too.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -14,7 +15,6 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use slab::Slab;
 use socket2::{Domain, Socket, Type};
-use tungstenite::handshake::derive_accept_key;
 
 use crate::command::{self, ServerCommand};
 use crate::wire;
@@ -55,6 +55,7 @@ pub(crate) fn run() -> io::Result<()> {
     let mut events = Events::with_capacity(EVENTS_MAX);
     let mut connections = Slab::<Connection>::new();
     let mut buffer = vec![0; READ_BUFFER_BYTES];
+    let mut published = Vec::new();
     loop {
         match poll.poll(&mut events, None) {
             Err(error) if error.kind() == ErrorKind::Interrupted => continue,
@@ -77,10 +78,14 @@ pub(crate) fn run() -> io::Result<()> {
                         Ok(())
                     };
                     if outcome
-                        .and_then(|()| connection.receive(&mut buffer))
+                        .and_then(|()| connection.receive(&mut buffer, &mut published))
                         .is_err()
                     {
                         connections.remove(slot);
+                    }
+                    if !published.is_empty() {
+                        relay(&published, slot, &mut connections);
+                        published.clear();
                     }
                 }
             }
@@ -144,6 +149,15 @@ fn broadcast(command: ServerCommand, connections: &mut Slab<Connection>) {
     }
 }
 
+fn relay(frames: &[u8], publisher: usize, connections: &mut Slab<Connection>) {
+    for (slot, connection) in connections {
+        if slot != publisher {
+            // A failure shows as an event of that connection.
+            let _ = connection.send(frames);
+        }
+    }
+}
+
 impl Connection {
     fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         if !self.unsent.is_empty() {
@@ -169,7 +183,7 @@ impl Connection {
     }
 
     /// Reads what there is; a short read means that there is no more.
-    fn receive(&mut self, buffer: &mut [u8]) -> io::Result<()> {
+    fn receive(&mut self, buffer: &mut [u8], published: &mut Vec<u8>) -> io::Result<()> {
         loop {
             let received = match self.stream.read(buffer) {
                 Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
@@ -178,11 +192,11 @@ impl Connection {
                 Err(error) => return Err(error),
             };
             if self.partial.is_empty() {
-                self.take(&mut buffer[..received])?;
+                self.take(&mut buffer[..received], published)?;
             } else {
                 let mut bytes = std::mem::take(&mut self.partial);
                 bytes.extend_from_slice(&buffer[..received]);
-                self.take(&mut bytes)?;
+                self.take(&mut bytes, published)?;
             }
             if received < buffer.len() {
                 return Ok(());
@@ -190,8 +204,8 @@ impl Connection {
         }
     }
 
-    /// Answers what is complete in `bytes` and keeps the rest.
-    fn take(&mut self, mut bytes: &mut [u8]) -> io::Result<()> {
+    /// Answers what is complete in `bytes`, or adds it to what is `published`, and keeps the rest.
+    fn take(&mut self, mut bytes: &mut [u8], published: &mut Vec<u8>) -> io::Result<()> {
         if !self.is_open {
             let Some(length) = wire::head_length(bytes) else {
                 self.partial.extend_from_slice(bytes);
@@ -202,27 +216,21 @@ impl Connection {
             bytes = rest;
         }
         let mut taken = 0;
-        while let Some((opcode, length)) = wire::unmask_client_frame(&mut bytes[taken..]) {
-            if opcode == wire::PING {
-                self.send(wire::pong_in_place(&mut bytes[taken..taken + length]))?;
+        while let Some((opcode, place)) = wire::unmask_in_place(&mut bytes[taken..]) {
+            let frame = &mut bytes[taken..][place.clone()];
+            match opcode {
+                wire::PING => self.send(wire::answer_ping(frame))?,
+                wire::TEXT | wire::BINARY => published.extend_from_slice(frame),
+                _ => {}
             }
-            taken += length;
+            taken += place.end;
         }
         self.partial.extend_from_slice(&bytes[taken..]);
         Ok(())
     }
 
     fn upgrade(&mut self, head: &[u8]) -> io::Result<()> {
-        const KEY: &[u8] = b"Sec-WebSocket-Key: ";
-        let key = head
-            .split(|&byte| byte == b'\n')
-            .find_map(|line| line.strip_prefix(KEY));
-        let key = key.ok_or(ErrorKind::InvalidData)?.trim_ascii();
-        let response = format!(
-            "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-             Sec-WebSocket-Accept: {}\r\n\r\n",
-            derive_accept_key(key)
-        );
+        let response = wire::response_head(head).ok_or(ErrorKind::InvalidData)?;
         self.is_open = true;
         self.send(response.as_bytes())
     }

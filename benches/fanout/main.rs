@@ -1,14 +1,16 @@
 //! Measures what fan-out costs: wsmesh beside a floor (a server that does nothing but write one
-//! ready-made frame to each socket) and beside the design that most articles teach.
+//! ready-made frame to each socket), beside the design that most articles teach, and beside the
+//! servers that people would pick instead, as far as `tests/setup` could install them.
 //!
 //! ```text
-//! cargo bench --bench fanout                      everything, about six minutes
+//! cargo bench --bench fanout                      everything, about ten minutes
 //! cargo bench --bench fanout -- --quick           the same with fewer peers and rounds
 //! cargo bench --bench fanout -- --only burst --peers 1000 --rounds 15
 //! ```
 //!
-//! The driver starts this same program again in the roles of servers and generators, each server
-//! with a generator of its own, all servers on one core and all generators on another. Servers
+//! The driver starts this same program again in the roles of servers and generators, and what
+//! `servers/` has beside it, each server with a generator of its own, all servers on one core and
+//! all generators on another. Servers
 //! take turns within each round, in rotated order, and are compared round by round, so a machine
 //! that slows down for a while does not favour one of them. Everything stays on the loopback.
 //!
@@ -18,6 +20,7 @@
 mod article;
 mod chain;
 mod command;
+mod fastwebsockets;
 mod floor;
 mod generator;
 mod measure;
@@ -25,6 +28,7 @@ mod node;
 mod plan;
 mod relay;
 mod scenarios;
+mod servers;
 mod subject;
 mod table;
 mod wire;
@@ -32,7 +36,7 @@ mod wire;
 use std::error::Error;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
@@ -50,6 +54,8 @@ pub(crate) enum Role {
     Floor,
     /// The server that most articles teach.
     Article,
+    /// fastwebsockets.
+    Fastwebsockets,
     /// This crate.
     Wsmesh,
     /// This crate, keeping slow peers at the price of their oldest messages.
@@ -63,16 +69,25 @@ impl Role {
         match self {
             Self::Floor => "floor",
             Self::Article => "article",
+            Self::Fastwebsockets => "fastwebsockets",
             Self::Wsmesh => "wsmesh",
             Self::WsmeshDropOldest => "wsmesh-drop-oldest",
             Self::Generator => "generator",
         }
     }
 
+    /// Starts this program in that role.
+    pub(crate) fn command(self) -> Outcome<Command> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["--role", self.name()]);
+        Ok(command)
+    }
+
     fn run(self, dial: Option<SocketAddr>) -> Outcome<()> {
         match self {
             Self::Floor => Ok(floor::run()?),
             Self::Article => Ok(article::run()?),
+            Self::Fastwebsockets => Ok(fastwebsockets::run()?),
             Self::Wsmesh => node::run(SlowPeer::Disconnect, dial),
             Self::WsmeshDropOldest => node::run(SlowPeer::DropOldest, dial),
             Self::Generator => generator::run(),

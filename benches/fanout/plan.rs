@@ -4,15 +4,9 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 
+use crate::Outcome;
 use crate::subject::Cost;
 use crate::table::Column;
-use crate::{Outcome, Role};
-
-/// The servers that are compared, in the order of the table's columns.
-pub(crate) const ROLES: [Role; 3] = [Role::Floor, Role::Article, Role::Wsmesh];
-pub(crate) const FLOOR: usize = 0;
-pub(crate) const ARTICLE: usize = 1;
-pub(crate) const WSMESH: usize = 2;
 
 /// Segments that a peer acknowledges at once after a pause; then it starts to save
 /// acknowledgements. A sample of broadcasts stays within, a stream starts beyond.
@@ -31,6 +25,8 @@ pub(crate) enum Scenario {
     Burst,
     /// What a peer publishes, to all others.
     Relay,
+    /// Accepting, relaying and the memory of idle peers, with the servers that people would pick instead.
+    Rivals,
     /// A message on its way from node to node.
     Hop,
     /// Answering pings.
@@ -103,6 +99,9 @@ impl Plan {
     }
 }
 
+/// Longest work of one alternative in all rounds: a slow one has fewer of them, one at least.
+const PATIENCE: Duration = Duration::from_secs(8);
+
 /// Runs `count` alternatives in turns, rotated from round to round, and gives for each the time
 /// per unit of work in microseconds. The first round only warms up. An alternative may pass.
 pub(crate) fn in_turns(
@@ -112,15 +111,21 @@ pub(crate) fn in_turns(
     mut work: impl FnMut(usize) -> Outcome<Option<Cost>>,
 ) -> Outcome<Vec<Column>> {
     let mut columns = vec![Column::default(); count];
+    let mut spent = vec![Duration::ZERO; count];
     for round in 0..=rounds {
         for turn in 0..count {
             let which = (round + turn) % count;
-            let cost = work(which)?;
-            if let (Some(cost), true) = (cost, round > 0) {
-                columns[which]
-                    .values
-                    .push(cost.cpu.as_secs_f64() * 1e6 / units as f64);
-                columns[which].generator_shares.push(cost.generator_share);
+            let column = &mut columns[which];
+            if spent[which] > PATIENCE && column.values.count() > 0 {
+                continue;
+            }
+            let Some(cost) = work(which)? else { continue };
+            spent[which] += cost.elapsed;
+            if round > 0 {
+                let microseconds = cost.cpu.as_secs_f64() * 1e6 / units as f64;
+                column.values.push(microseconds);
+                column.elapsed.push(cost.elapsed.as_secs_f64());
+                column.generator_shares.push(cost.generator_share);
             }
         }
     }

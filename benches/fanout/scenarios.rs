@@ -4,10 +4,9 @@ use wsmesh::config::Limits;
 
 use crate::command::ServerCommand;
 use crate::measure::Series;
-use crate::plan::{
-    ARTICLE, FLOOR, Plan, QUICK_ACKNOWLEDGEMENTS, ROLES, Scenario, WSMESH, in_turns,
-};
+use crate::plan::{Plan, QUICK_ACKNOWLEDGEMENTS, Scenario, in_turns};
 use crate::relay;
+use crate::servers::{self, ARTICLE, COMMANDED, FLOOR, SERVERS, Server, WSMESH};
 use crate::subject::Subject;
 use crate::table::{Column, Report, Row};
 use crate::{Outcome, Role};
@@ -54,7 +53,12 @@ const STALLED_BUFFER_BYTES: usize = 4096;
 /// Measures everything in the plan.
 pub(crate) fn run(plan: &Plan) -> Outcome<Report> {
     let mut report = Report::default();
-    if plan.has(Scenario::Accept) {
+    let has_rivals = plan.has(Scenario::Rivals);
+    let servers = match has_rivals {
+        true => servers::installed()?,
+        false => (0..COMMANDED).collect(),
+    };
+    if plan.has(Scenario::Accept) || has_rivals {
         let peers = plan
             .peers
             .iter()
@@ -62,7 +66,7 @@ pub(crate) fn run(plan: &Plan) -> Outcome<Report> {
             .max()
             .unwrap_or_default()
             .min(ACCEPT_PEERS_MAX);
-        accept(plan, peers, &mut report)?;
+        accept(plan, peers, &servers, &mut report)?;
     }
     let in_turns = [
         Scenario::Broadcast,
@@ -74,11 +78,11 @@ pub(crate) fn run(plan: &Plan) -> Outcome<Report> {
         if in_turns.iter().any(|&scenario| plan.has(scenario)) {
             fan_out(plan, peers, &mut report)?;
         }
-        if plan.has(Scenario::Relay) {
-            relay::relay(plan, peers, &mut report)?;
+        if plan.has(Scenario::Relay) || has_rivals {
+            relay::relay(plan, peers, &servers, &mut report)?;
         }
-        if plan.has(Scenario::Memory) {
-            memory(peers, &mut report)?;
+        if plan.has(Scenario::Memory) || has_rivals {
+            memory(plan, peers, &servers, &mut report)?;
         }
     }
     if plan.has(Scenario::Hop) {
@@ -94,16 +98,15 @@ pub(crate) fn run(plan: &Plan) -> Outcome<Report> {
     Ok(report)
 }
 
-fn start_all() -> Outcome<Vec<Subject>> {
-    ROLES.iter().map(|&role| Subject::start(role)).collect()
-}
-
-fn accept(plan: &Plan, peers: usize, report: &mut Report) -> Outcome<()> {
+fn accept(plan: &Plan, peers: usize, servers: &[usize], report: &mut Report) -> Outcome<()> {
     eprintln!("accept, {peers} peers …");
-    let mut subjects = start_all()?;
-    let columns = in_turns(plan.rounds, ROLES.len(), peers, |which| {
-        let cost = subjects[which].connect(peers)?;
-        subjects[which].drop_peers()?;
+    let mut subjects = Subject::start_at(servers)?;
+    let columns = in_turns(plan.rounds, SERVERS.len(), peers, |which| {
+        let Some(subject) = &mut subjects[which] else {
+            return Ok(None);
+        };
+        let cost = subject.connect(peers)?;
+        subject.drop_peers()?;
         Ok(Some(cost))
     })?;
     let row = Row::new("accept and upgrade", peers, "µs/peer", columns);
@@ -115,7 +118,11 @@ fn accept(plan: &Plan, peers: usize, report: &mut Report) -> Outcome<()> {
 /// All that is measured with the same open connections. Pings go last: a peer that has sent
 /// something acknowledges later, which moves cost to the server.
 fn fan_out(plan: &Plan, peers: usize, report: &mut Report) -> Outcome<()> {
-    let mut subjects = start_all()?;
+    let start = |&server| Subject::start(server);
+    let mut subjects: Vec<_> = SERVERS[..COMMANDED]
+        .iter()
+        .map(start)
+        .collect::<Outcome<_>>()?;
     for subject in &mut subjects {
         subject.connect(peers)?;
     }
@@ -123,7 +130,7 @@ fn fan_out(plan: &Plan, peers: usize, report: &mut Report) -> Outcome<()> {
         for bytes in SIZES_BYTES {
             eprintln!("broadcast of {bytes} bytes, {peers} peers …");
             let times = plan.times(peers);
-            let columns = in_turns(plan.rounds, ROLES.len(), times * peers, |which| {
+            let columns = in_turns(plan.rounds, COMMANDED, times * peers, |which| {
                 subjects[which]
                     .send(times, ServerCommand::Broadcast { count: 1, bytes })
                     .map(Some)
@@ -148,7 +155,7 @@ fn fan_out(plan: &Plan, peers: usize, report: &mut Report) -> Outcome<()> {
     if plan.has(Scenario::Ping) {
         eprintln!("ping, {peers} peers …");
         let times = (plan.pings / peers).max(1);
-        let columns = in_turns(plan.rounds, ROLES.len(), times * peers, |which| {
+        let columns = in_turns(plan.rounds, COMMANDED, times * peers, |which| {
             subjects[which].ping(times).map(Some)
         })?;
         let row = Row::new("ping answered", peers, "µs/ping", columns);
@@ -166,7 +173,7 @@ fn stream(plan: &Plan, peers: usize, subjects: &mut [Subject], report: &mut Repo
         count: 1,
         bytes: STREAM_BYTES,
     };
-    let columns = in_turns(plan.rounds, ROLES.len(), STREAM_COUNT * peers, |which| {
+    let columns = in_turns(plan.rounds, COMMANDED, STREAM_COUNT * peers, |which| {
         if which == ARTICLE && peers > SLOW_ARTICLE_PEERS_MAX {
             return Ok(None);
         }
@@ -185,8 +192,8 @@ fn stream(plan: &Plan, peers: usize, subjects: &mut [Subject], report: &mut Repo
 fn burst(plan: &Plan, peers: usize, subjects: &mut [Subject], report: &mut Report) -> Outcome<()> {
     eprintln!("burst of {BURST_COUNT} messages of {BURST_BYTES} bytes, {peers} peers …");
     let (count, bytes) = (BURST_COUNT, BURST_BYTES);
-    let coalescing = ROLES.len();
-    let mut columns = in_turns(plan.rounds, ROLES.len() + 1, count * peers, |which| {
+    let coalescing = COMMANDED;
+    let mut columns = in_turns(plan.rounds, COMMANDED + 1, count * peers, |which| {
         if which == ARTICLE && peers > SLOW_ARTICLE_PEERS_MAX {
             return Ok(None);
         }
@@ -211,16 +218,20 @@ fn burst(plan: &Plan, peers: usize, subjects: &mut [Subject], report: &mut Repor
     Ok(())
 }
 
-fn memory(peers: usize, report: &mut Report) -> Outcome<()> {
+fn memory(plan: &Plan, peers: usize, servers: &[usize], report: &mut Report) -> Outcome<()> {
     eprintln!("memory, {peers} peers …");
-    let mut idle = Vec::new();
-    let mut retained = Vec::new();
-    for role in ROLES {
-        let mut subject = Subject::start(role)?;
+    let mut idle = vec![Column::default(); SERVERS.len()];
+    let mut retained = vec![Column::default(); COMMANDED];
+    for &place in servers {
+        let mut subject = Subject::start(SERVERS[place])?;
         let before = subject.anonymous_bytes()?;
         subject.connect(peers)?;
         subject.ping(1)?;
         let connected = subject.anonymous_bytes()?;
+        idle[place] = Column::of((connected as f64 - before as f64) / peers as f64);
+        if place >= COMMANDED || !plan.has(Scenario::Memory) {
+            continue;
+        }
         subject.send(
             2,
             ServerCommand::Broadcast {
@@ -236,14 +247,14 @@ fn memory(peers: usize, report: &mut Report) -> Outcome<()> {
             },
         )?;
         let after = subject.anonymous_bytes()?;
-        idle.push(Column::of(
-            (connected as f64 - before as f64) / peers as f64,
-        ));
-        retained.push(Column::of((after as f64 - connected as f64) / 1024.0));
+        retained[place] = Column::of((after as f64 - connected as f64) / 1024.0);
     }
     let idle = Row::new("memory of an idle peer", peers, "B/peer", idle);
     report.at_most(&idle, WSMESH, IDLE_PEER_BYTES_MAX);
     report.rows.push(idle);
+    if !plan.has(Scenario::Memory) {
+        return Ok(());
+    }
     let retained = Row::new("kept after broadcasts", peers, "KiB", retained);
     report.at_most(&retained, WSMESH, RETAINED_KIB_MAX);
     report.rows.push(retained);
@@ -275,7 +286,7 @@ fn stalled(plan: &Plan, report: &mut Report) -> Outcome<()> {
 
 /// Largest growth of the server's memory during the broadcasts, in KiB.
 fn stalled_growth(plan: &Plan, role: Role) -> Outcome<Column> {
-    let mut subject = Subject::start(role)?;
+    let mut subject = Subject::start(Server::Own(role))?;
     subject.connect(STALLED_READERS)?;
     subject.ping(1)?;
     subject.send(
@@ -303,8 +314,8 @@ fn idle(plan: &Plan, peers: usize, report: &mut Report) -> Outcome<()> {
     eprintln!("idle, {peers} peers …");
     let mut cpu = Vec::new();
     let mut sleeps = Vec::new();
-    for role in ROLES {
-        let mut subject = Subject::start(role)?;
+    for &server in &SERVERS[..COMMANDED] {
+        let mut subject = Subject::start(server)?;
         subject.connect(peers)?;
         subject.ping(1)?;
         let (used, woken) = subject.idle(plan.idle)?;

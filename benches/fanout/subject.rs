@@ -1,4 +1,4 @@
-//! One server under test with its own generator, both processes of this same program.
+//! One server under test with its own generator, each a process of its own.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
@@ -8,6 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::command::{GeneratorCommand, ServerCommand};
+use crate::servers::{SERVERS, Server};
 use crate::{Outcome, Role, measure};
 
 /// The core of the servers: one at a time is busy.
@@ -34,7 +35,9 @@ const PAUSE: Duration = Duration::from_millis(300);
 pub(crate) struct Cost {
     /// User and system time of the server.
     pub(crate) cpu: Duration,
-    /// Share of a core that the generator used from the command to the last byte received.
+    /// From the command to the last byte received.
+    pub(crate) elapsed: Duration,
+    /// Share of a core that the generator used meanwhile.
     pub(crate) generator_share: f64,
 }
 
@@ -47,8 +50,8 @@ pub(crate) struct Subject {
 }
 
 impl Subject {
-    pub(crate) fn start(role: Role) -> Outcome<Self> {
-        let (server, address) = Process::start_server(role, None)?;
+    pub(crate) fn start(server: Server) -> Outcome<Self> {
+        let (server, address) = Process::start_server(server.name(), &server.command()?)?;
         let generator = Process::start_generator()?;
         Ok(Self {
             server,
@@ -56,6 +59,15 @@ impl Subject {
             address,
             last_sent: Instant::now(),
         })
+    }
+
+    /// Starts those at the given places among [`SERVERS`], and gives each at its place.
+    pub(crate) fn start_at(places: &[usize]) -> Outcome<Vec<Option<Self>>> {
+        let start = |(place, &server)| {
+            let is_wanted = places.contains(&place);
+            is_wanted.then(|| Self::start(server)).transpose()
+        };
+        SERVERS.iter().enumerate().map(start).collect()
     }
 
     /// Opens `count` peers more.
@@ -177,6 +189,7 @@ impl Subject {
         self.wait_until_quiet()?;
         Ok(Cost {
             cpu: measure::cpu(server)? - before.0,
+            elapsed,
             generator_share: generator_cpu.as_secs_f64() / elapsed.as_secs_f64(),
         })
     }
@@ -198,7 +211,7 @@ impl Drop for Subject {
 /// A child of the driver that takes and answers in lines. It leaves when its standard input ends,
 /// so nothing stays behind when the driver is killed.
 pub(crate) struct Process {
-    role: Role,
+    name: &'static str,
     child: Child,
     stdin: ChildStdin,
     lines: Receiver<String>,
@@ -207,10 +220,10 @@ pub(crate) struct Process {
 impl Process {
     /// A server, and where it listens.
     pub(crate) fn start_server(
-        role: Role,
-        dial: Option<SocketAddr>,
+        name: &'static str,
+        command: &Command,
     ) -> Outcome<(Self, SocketAddr)> {
-        let mut server = Self::start(role, SERVER_CORE, dial)?;
+        let mut server = Self::start(name, command, SERVER_CORE)?;
         let line = server.hear()?;
         let address = line
             .strip_prefix("listening on ")
@@ -220,7 +233,8 @@ impl Process {
     }
 
     pub(crate) fn start_generator() -> Outcome<Self> {
-        let mut generator = Self::start(Role::Generator, GENERATOR_CORE, None)?;
+        let role = Role::Generator;
+        let mut generator = Self::start(role.name(), &role.command()?, GENERATOR_CORE)?;
         generator.hear_word("ready")?;
         Ok(generator)
     }
@@ -232,18 +246,13 @@ impl Process {
         self.hear_word("done")
     }
 
-    fn start(role: Role, core: usize, dial: Option<SocketAddr>) -> Outcome<Self> {
-        let program = std::env::current_exe()?;
+    fn start(name: &'static str, command: &Command, core: usize) -> Outcome<Self> {
         // The command, not a system call: there is no safe one in std, and this keeps the id.
-        let mut command = Command::new("taskset");
-        command
+        let mut child = Command::new("taskset")
             .arg("-c")
             .arg(core.to_string())
-            .arg(program)
-            .arg("--role")
-            .arg(role.name())
-            .args(dial.map(|address| format!("--dial={address}")));
-        let mut child = command
+            .arg(command.get_program())
+            .args(command.get_args())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -259,7 +268,7 @@ impl Process {
             }
         });
         Ok(Self {
-            role,
+            name,
             child,
             stdin,
             lines,
@@ -280,11 +289,11 @@ impl Process {
     }
 
     fn hear(&mut self) -> Outcome<String> {
-        let role = self.role.name();
+        let name = self.name;
         match self.lines.recv_timeout(ANSWER_TIMEOUT) {
             Ok(line) => Ok(line),
-            Err(mpsc::RecvTimeoutError::Timeout) => Err(format!("{role} is silent").into()),
-            Err(mpsc::RecvTimeoutError::Disconnected) => Err(format!("{role} has gone").into()),
+            Err(mpsc::RecvTimeoutError::Timeout) => Err(format!("{name} is silent").into()),
+            Err(mpsc::RecvTimeoutError::Disconnected) => Err(format!("{name} has gone").into()),
         }
     }
 
@@ -307,7 +316,7 @@ impl Process {
                 return Ok(());
             }
             if Instant::now() > deadline {
-                return Err(format!("{} does not come to rest", self.role.name()).into());
+                return Err(format!("{} does not come to rest", self.name).into());
             }
             before = now;
         }

@@ -3,17 +3,20 @@
 use std::fmt;
 
 use crate::measure::Series;
+use crate::servers::{COMMANDED, FLOOR, SERVERS};
 
 /// What one server needed in one scenario.
 #[derive(Clone, Default)]
 pub(crate) struct Column {
     /// In the unit of the row; empty when there is nothing to measure.
     pub(crate) values: Series,
+    /// Seconds until the last peer was served.
+    pub(crate) elapsed: Series,
     /// Shares of a core that its generator used meanwhile.
     pub(crate) generator_shares: Series,
 }
 
-/// One scenario: the floor, the article's design, wsmesh.
+/// One scenario: a column for each of [`SERVERS`], or for the first of them.
 pub(crate) struct Row {
     name: String,
     peers: usize,
@@ -37,8 +40,6 @@ pub(crate) struct Report {
     targets: Vec<Target>,
 }
 
-const SERVERS: [&str; 3] = ["floor", "article", "wsmesh"];
-
 impl Row {
     pub(crate) fn new(
         name: impl Into<String>,
@@ -53,6 +54,11 @@ impl Row {
             columns,
         }
     }
+
+    pub(crate) fn has(&self, server: usize) -> bool {
+        let column = self.columns.get(server);
+        column.is_some_and(|column| column.values.count() > 0)
+    }
 }
 
 impl Report {
@@ -63,7 +69,10 @@ impl Report {
         self.targets.push(Target {
             name: format!(
                 "{}, {} peers: {} / {}",
-                row.name, row.peers, SERVERS[this], SERVERS[other]
+                row.name,
+                row.peers,
+                SERVERS[this].name(),
+                SERVERS[other].name()
             ),
             value: format!("{ratio:.3}"),
             minimum: format!("{:.3}", values.minimum() / others.minimum()),
@@ -78,7 +87,10 @@ impl Report {
         self.targets.push(Target {
             name: format!(
                 "{}, {} peers: {} {}",
-                row.name, row.peers, SERVERS[this], row.unit
+                row.name,
+                row.peers,
+                SERVERS[this].name(),
+                row.unit
             ),
             value: figure(value),
             minimum: String::new(),
@@ -95,16 +107,21 @@ impl fmt::Display for Report {
             "\nWhat each server needs: median (minimum), and the generator's share of its core"
         )?;
         write!(f, "{:<30} {:>6} {:<12}", "", "peers", "")?;
-        for server in SERVERS {
-            write!(f, " {server:>20}")?;
+        for server in &SERVERS[..COMMANDED] {
+            write!(f, " {:>20}", server.name())?;
         }
         writeln!(f)?;
         for row in &self.rows {
             write!(f, "{:<30} {:>6} {:<12}", row.name, row.peers, row.unit)?;
-            for column in &row.columns {
+            for column in row.columns.iter().take(COMMANDED) {
                 write!(f, " {:>20}", column.to_string())?;
             }
             writeln!(f)?;
+        }
+        for row in &self.rows {
+            if (COMMANDED..SERVERS.len()).any(|server| row.has(server)) {
+                write!(f, "\n{}", Rivals(row))?;
+            }
         }
         writeln!(
             f,
@@ -129,6 +146,40 @@ impl fmt::Display for Report {
     }
 }
 
+/// A row with all its servers, one below the other.
+struct Rivals<'a>(&'a Row);
+
+impl fmt::Display for Rivals<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(row) = self;
+        let floor = &row.columns[FLOOR];
+        writeln!(f, "### {}, {} peers\n", row.name, row.peers)?;
+        writeln!(
+            f,
+            "| server | {} | minimum | × floor | elapsed × floor | generator, cores | rounds |",
+            row.unit
+        )?;
+        writeln!(f, "|---|---:|---:|---:|---:|---:|---:|")?;
+        for (server, column) in SERVERS.iter().zip(&row.columns) {
+            if column.values.count() == 0 {
+                continue;
+            }
+            writeln!(
+                f,
+                "| {} | {} | {} | {} | {} | {} | {} |",
+                server.name(),
+                precise(column.values.median()),
+                precise(column.values.minimum()),
+                precise(column.values.over(&floor.values).median()),
+                precise(column.elapsed.over(&floor.elapsed).median()),
+                precise(column.generator_shares.median()),
+                column.values.count(),
+            )?;
+        }
+        Ok(())
+    }
+}
+
 impl fmt::Display for Column {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let median = self.values.median();
@@ -145,6 +196,16 @@ impl fmt::Display for Column {
             self.values.minimum(),
             share * 100.0
         )
+    }
+}
+
+/// With three digits that matter; nothing where nothing was measured.
+fn precise(value: f64) -> String {
+    match value {
+        value if !value.is_finite() => String::new(),
+        value if value < 10.0 => format!("{value:.2}"),
+        value if value < 100.0 => format!("{value:.1}"),
+        value => format!("{value:.0}"),
     }
 }
 

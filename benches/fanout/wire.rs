@@ -3,9 +3,14 @@
 //! Written out by hand so that neither the floor nor the generator pays for a WebSocket library.
 
 use std::net::SocketAddr;
+use std::ops::Range;
+
+use tungstenite::handshake::derive_accept_key;
 
 /// Opcode of a text message.
 pub(crate) const TEXT: u8 = 0x1;
+/// Opcode of a binary message.
+pub(crate) const BINARY: u8 = 0x2;
 /// Opcode of a ping.
 pub(crate) const PING: u8 = 0x9;
 /// Opcode of a pong.
@@ -30,6 +35,18 @@ pub(crate) fn request_head(server: SocketAddr) -> String {
         "GET / HTTP/1.1\r\nHost: {server}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n\r\n"
     )
+}
+
+/// The head that grants what a request head asks for, without a look at the rest of it; `None` if it has no key.
+pub(crate) fn response_head(request: &[u8]) -> Option<String> {
+    const KEY: &[u8] = b"Sec-WebSocket-Key: ";
+    let mut lines = request.split(|&byte| byte == b'\n');
+    let key = lines.find_map(|line| line.strip_prefix(KEY))?.trim_ascii();
+    Some(format!(
+        "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Accept: {}\r\n\r\n",
+        derive_accept_key(key)
+    ))
 }
 
 /// Whether a response head grants the upgrade that [`request_head`] asked for.
@@ -110,16 +127,8 @@ impl ServerFrameHead {
         if first & 0xF0 != FIN || second & MASKED != 0 {
             return Err(format!("unexpected frame head {first:#04x} {second:#04x}"));
         }
-        let (payload_bytes, length) = match second {
-            126 => match rest.first_chunk::<2>() {
-                Some(length) => (u64::from(u16::from_be_bytes(*length)), 4),
-                None => return Ok(None),
-            },
-            127 => match rest.first_chunk::<8>() {
-                Some(length) => (u64::from_be_bytes(*length), SERVER_HEAD_BYTES_MAX),
-                None => return Ok(None),
-            },
-            short => (u64::from(short), 2),
+        let Some((payload_bytes, length)) = lengths(second, rest) else {
+            return Ok(None);
         };
         Ok(Some((
             Self {
@@ -131,29 +140,44 @@ impl ServerFrameHead {
     }
 }
 
-/// Head of a short masked frame: two bytes and the key.
-const CLIENT_HEAD_BYTES: usize = 6;
+/// Length of a payload, and of the head without a key, by the second byte of the head and what follows it. `None` when
+/// more is needed.
+fn lengths(second: u8, rest: &[u8]) -> Option<(u64, usize)> {
+    Some(match second {
+        126 => (u16::from_be_bytes(*rest.first_chunk()?).into(), 4),
+        127 => (
+            u64::from_be_bytes(*rest.first_chunk()?),
+            SERVER_HEAD_BYTES_MAX,
+        ),
+        short => (short.into(), 2),
+    })
+}
 
-/// Unmasks the payload of the client's frame at the start of `bytes`, and says its opcode and how
-/// long it is; `None` when more is needed. Payloads over 125 bytes are not understood: the floor
-/// hears pings and Closes only.
-pub(crate) fn unmask_client_frame(bytes: &mut [u8]) -> Option<(u8, usize)> {
-    let [first, second, rest @ ..] = bytes else {
+/// The key with which a client masks a payload stands between head and payload.
+const KEY_BYTES: usize = 4;
+
+/// Turns the frame of a client at the start of `bytes` into that of a server with the same payload, where it stands:
+/// its opcode, and where it is now. `None` when more is needed.
+pub(crate) fn unmask_in_place(bytes: &mut [u8]) -> Option<(u8, Range<usize>)> {
+    let &[first, second, ref rest @ ..] = &*bytes else {
         return None;
     };
-    let (opcode, payload_bytes) = (*first & 0x0F, usize::from(*second & !MASKED));
-    let (key, rest) = rest.split_first_chunk_mut::<4>()?;
-    let payload = rest.get_mut(..payload_bytes)?;
+    let (payload_bytes, head_bytes) = lengths(second & !MASKED, rest)?;
+    let masked_head_bytes = head_bytes + KEY_BYTES;
+    let frame_bytes = masked_head_bytes + usize::try_from(payload_bytes).ok()?;
+    let frame = bytes.get_mut(..frame_bytes)?;
+    let (head, payload) = frame.split_at_mut(masked_head_bytes);
+    let key = &head[head_bytes..];
     for (byte, key) in payload.iter_mut().zip(key.iter().cycle()) {
         *byte ^= key;
     }
-    Some((opcode, CLIENT_HEAD_BYTES + payload_bytes))
+    head[1] &= !MASKED;
+    head.copy_within(..head_bytes, KEY_BYTES);
+    Some((first & 0x0F, KEY_BYTES..frame_bytes))
 }
 
-/// Turns an unmasked ping into its pong where it stands, without a copy.
-pub(crate) fn pong_in_place(ping: &mut [u8]) -> &[u8] {
-    const HEAD_AT: usize = CLIENT_HEAD_BYTES - 2;
-    ping[HEAD_AT] = FIN | PONG;
-    ping[HEAD_AT + 1] = ping[1] & !MASKED;
-    &ping[HEAD_AT..]
+/// Turns an unmasked ping into its pong.
+pub(crate) fn answer_ping(ping: &mut [u8]) -> &[u8] {
+    ping[0] = FIN | PONG;
+    ping
 }
