@@ -3,21 +3,13 @@
 use std::fs;
 use std::time::Duration;
 
+use wsmesh::fanout::{CpuTime, Memory};
+
 use crate::Outcome;
 
-/// User and system time of all threads, in the scheduler's own nanoseconds.
-///
-/// Ticks (`/proc/PID/stat`) are too coarse for a broadcast of some milliseconds. The time of a
-/// thread is brought up to date when it goes to sleep, so ask when the process is quiet; threads
-/// that have exited are not counted, and none of the servers here lets a thread go.
+/// User and system time of all threads: ask when the process is quiet.
 pub(crate) fn cpu(pid: u32) -> Outcome<Duration> {
-    let mut total = Duration::ZERO;
-    for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
-        let schedstat = fs::read_to_string(thread?.path().join("schedstat"))?;
-        let nanoseconds = schedstat.split(' ').next().unwrap_or_default().parse()?;
-        total += Duration::from_nanos(nanoseconds);
-    }
-    Ok(total)
+    Ok(CpuTime::of(pid)?.used)
 }
 
 /// How often all threads have gone to sleep by themselves; each waking ends in one more.
@@ -30,11 +22,9 @@ pub(crate) fn sleeps(pid: u32) -> Outcome<u64> {
     Ok(total)
 }
 
-/// Memory that the process has written to and that no file backs, in bytes. Walks the page tables:
-/// the counters in `status` lag by some hundred KiB.
+/// Memory that the process has written to and that no file backs.
 pub(crate) fn anonymous_bytes(pid: u32) -> Outcome<u64> {
-    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
-    Ok(1024 * number_after(&rollup, "Anonymous:")?)
+    Ok(Memory::of(pid)?.anonymous_bytes)
 }
 
 /// What the figures were measured on, as far as it matters to them. Closed connections that other
@@ -42,19 +32,13 @@ pub(crate) fn anonymous_bytes(pid: u32) -> Outcome<u64> {
 /// ten thousand cost a fifth.
 pub(crate) fn machine() -> String {
     let read = |path| fs::read_to_string(path).unwrap_or_default();
-    let cpu = read("/proc/cpuinfo");
-    let cpu = cpu
-        .lines()
-        .find_map(|line| line.strip_prefix("model name")?.split_once(": "));
     let sockets = read("/proc/net/sockstat");
     let waiting = sockets
         .split_once(" tw ")
         .and_then(|(_, rest)| rest.split_once(' '));
     format!(
-        "{} cores of {}, Linux {}, congestion control {}, {} connections in TIME_WAIT",
-        cores(),
-        cpu.map_or("unknown make", |(_, name)| name),
-        read("/proc/sys/kernel/osrelease").trim(),
+        "{}, congestion control {}, {} connections in TIME_WAIT",
+        wsmesh::fanout::machine(),
         read("/proc/sys/net/ipv4/tcp_congestion_control").trim(),
         waiting.map_or("?", |(count, _)| count),
     )

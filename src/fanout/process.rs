@@ -1,63 +1,85 @@
-//! What the kernel tells of processes and of TCP. Linux only: elsewhere there is nothing to read.
+//! What the kernel tells of processes and of itself. Linux only: elsewhere there is nothing to read.
 
 use std::fs;
 use std::io;
 use std::time::Duration;
 
-/// What a process has used so far, all its threads together.
+/// Time of all threads of a process, by the scheduler's own clock: ticks are too coarse for milliseconds.
+///
+/// It is brought up to date when a thread goes to sleep, and threads that have ended are not in it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Usage {
-    /// Time on a core, by the scheduler's own clock: ticks are too coarse for milliseconds. It is brought up
-    /// to date when a thread goes to sleep, and threads that have ended are not in it.
-    pub cpu: Duration,
-    /// Time in which it could have run, but other processes had the cores.
+pub struct CpuTime {
+    /// Time on a core.
+    pub used: Duration,
+    /// Time in which it could have run, but others had the cores.
     pub waited: Duration,
-    /// Memory that is in use and that no file backs. By the page tables: the counters in `status` lag.
-    pub memory_bytes: u64,
-    /// Memory that is in use, with what files back: the program itself and its libraries.
+}
+
+impl CpuTime {
+    /// Of the process with this number.
+    ///
+    /// # Errors
+    /// There is none, it belongs to somebody else, or this is not Linux.
+    pub fn of(pid: u32) -> io::Result<Self> {
+        let mut sum = Self::default();
+        for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
+            // A thread that has ended meanwhile is left out.
+            let Ok(times) = fs::read_to_string(thread?.path().join("schedstat")) else {
+                continue;
+            };
+            let mut times = times.split_whitespace();
+            let mut next = || {
+                let nanoseconds = times.next().and_then(|time| time.parse().ok());
+                Duration::from_nanos(nanoseconds.unwrap_or_default())
+            };
+            sum.used += next();
+            sum.waited += next();
+        }
+        Ok(sum)
+    }
+}
+
+/// Memory of a process. By its page tables: the counters in `status` lag.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// What it has written to and no file backs.
+    pub anonymous_bytes: u64,
+    /// With what files back: the program itself and its libraries.
     pub resident_bytes: u64,
 }
 
-impl Usage {
+impl Memory {
     /// Of the process with this number.
     ///
     /// # Errors
     /// There is none, it belongs to somebody else, or this is not Linux.
     pub fn of(pid: u32) -> io::Result<Self> {
         let memory = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
-        let mut usage = Self {
-            memory_bytes: 1024 * number_after(&memory, "Anonymous:")?,
+        Ok(Self {
+            anonymous_bytes: 1024 * number_after(&memory, "Anonymous:")?,
             resident_bytes: 1024 * number_after(&memory, "Rss:")?,
-            ..Self::default()
-        };
-        for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
-            // A thread that has ended meanwhile is left out.
-            let Ok(times) = fs::read_to_string(thread?.path().join("schedstat")) else {
-                continue;
-            };
-            let mut times = times
-                .split_whitespace()
-                .map(|time| time.parse().unwrap_or(0));
-            usage.cpu += Duration::from_nanos(times.next().unwrap_or(0));
-            usage.waited += Duration::from_nanos(times.next().unwrap_or(0));
-        }
-        Ok(usage)
-    }
-
-    /// Of all these processes together.
-    ///
-    /// # Errors
-    /// As [`Self::of`], for the first that fails.
-    pub fn of_all(pids: &[u32]) -> io::Result<Self> {
-        pids.iter().try_fold(Self::default(), |sum, pid| {
-            let usage = Self::of(*pid)?;
-            Ok(Self {
-                cpu: sum.cpu + usage.cpu,
-                waited: sum.waited + usage.waited,
-                memory_bytes: sum.memory_bytes + usage.memory_bytes,
-                resident_bytes: sum.resident_bytes + usage.resident_bytes,
-            })
         })
+    }
+}
+
+/// What some processes have used so far, together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Usage {
+    pub(super) cpu: CpuTime,
+    pub(super) memory: Memory,
+}
+
+impl Usage {
+    pub(super) fn of(pids: &[u32]) -> io::Result<Self> {
+        let mut sum = Self::default();
+        for pid in pids {
+            let (cpu, memory) = (CpuTime::of(*pid)?, Memory::of(*pid)?);
+            sum.cpu.used += cpu.used;
+            sum.cpu.waited += cpu.waited;
+            sum.memory.anonymous_bytes += memory.anonymous_bytes;
+            sum.memory.resident_bytes += memory.resident_bytes;
+        }
+        Ok(sum)
     }
 }
 
@@ -86,8 +108,8 @@ impl KernelMemory {
     }
 }
 
-/// What the figures were measured on.
-pub(super) fn machine() -> String {
+/// What figures were measured on: cores, their make, the system.
+pub fn machine() -> String {
     let text = |path| fs::read_to_string(path).unwrap_or_default();
     let cpus = text("/proc/cpuinfo");
     let make = cpus
@@ -113,17 +135,19 @@ mod tests {
     #[test]
     fn this_process_has_used_something() {
         let own = std::process::id();
-        let usage = Usage::of(own).unwrap();
-        assert!(usage.memory_bytes > 100_000, "{usage:?}");
-        assert_eq!(Usage::of_all(&[]).unwrap(), Usage::default());
-        let twice = Usage::of_all(&[own, own]).unwrap();
-        assert!(twice.cpu >= 2 * usage.cpu);
+        let memory = Memory::of(own).unwrap();
+        assert!(
+            memory.anonymous_bytes > 100_000 && memory.resident_bytes >= memory.anonymous_bytes
+        );
+        assert_eq!(Usage::of(&[]).unwrap(), Usage::default());
+        let once = CpuTime::of(own).unwrap();
+        assert!(Usage::of(&[own, own]).unwrap().cpu.used >= 2 * once.used);
         assert!(KernelMemory::now().is_some_and(|memory| memory.object_bytes > 0));
         assert!(machine().contains("cores of"));
     }
 
     #[test]
     fn who_is_not_there_is_an_error() {
-        assert!(Usage::of(u32::MAX).is_err());
+        assert!(Usage::of(&[u32::MAX]).is_err());
     }
 }

@@ -111,7 +111,7 @@ pub fn run(plan: &Plan, on_progress: &mut dyn FnMut(Progress)) -> Result<Report,
     plan.check()?;
     let targets = resolve(plan)?;
     for pid in &plan.servers {
-        Usage::of(*pid).map_err(|error| LoadError::Process { pid: *pid, error })?;
+        Usage::of(&[*pid]).map_err(|error| LoadError::Process { pid: *pid, error })?;
     }
     let mut bench = Bench::new(plan, targets)?;
     bench.run(on_progress)?;
@@ -391,8 +391,8 @@ fn explain(error: &io::Error) -> String {
 fn sample(plan: &Plan, at: Instant) -> io::Result<Sample> {
     Ok(Sample {
         at,
-        servers: Usage::of_all(&plan.servers)?,
-        own: Usage::of(std::process::id()).ok(),
+        servers: Usage::of(&plan.servers)?,
+        own: Usage::of(&[std::process::id()]).ok(),
         kernel: KernelMemory::now(),
     })
 }

@@ -20,7 +20,7 @@ use self::quantiles::{Bar, Quantiles, bars};
 pub use self::verdict::{Bounds, Verdict};
 use super::load::{Load, Outcome};
 use super::plan::Plan;
-use super::process::{Usage, machine};
+use super::process::{CpuTime, Usage, machine};
 use super::run::{Sample, Samples};
 use super::tally::Reasons;
 use crate::config::{PeerUrl, Time};
@@ -350,19 +350,20 @@ impl Server {
         } = samples;
         let (connected, measured) = (connected.as_ref()?, measured.as_ref()?);
         let (cpu, elapsed) = used(connected, measured, |sample| Some(sample.servers))?;
-        let (cpu, elapsed) = (cpu.cpu.as_secs_f64(), elapsed.as_secs_f64());
-        let grown = connected.servers.memory_bytes as f64 - before.servers.memory_bytes as f64;
+        let (cpu, elapsed) = (cpu.used.as_secs_f64(), elapsed.as_secs_f64());
+        let grown = connected.servers.memory.anonymous_bytes as f64
+            - before.servers.memory.anonymous_bytes as f64;
         let deliveries = load.messages.heard;
         Some(Self {
             pids: plan.servers.clone(),
             cpu_seconds: rounded(cpu),
             cpu_share: per(cpu, elapsed),
             cpu_us_per_delivery: (deliveries > 0).then(|| per(cpu * 1e6, deliveries as f64)),
-            memory_before_bytes: before.servers.memory_bytes,
-            memory_connected_bytes: connected.servers.memory_bytes,
-            memory_after_bytes: measured.servers.memory_bytes,
+            memory_before_bytes: before.servers.memory.anonymous_bytes,
+            memory_connected_bytes: connected.servers.memory.anonymous_bytes,
+            memory_after_bytes: measured.servers.memory.anonymous_bytes,
             memory_bytes_per_connection: per(grown, load.connections.opened as f64),
-            resident_connected_bytes: connected.servers.resident_bytes,
+            resident_connected_bytes: connected.servers.memory.resident_bytes,
         })
     }
 }
@@ -386,33 +387,32 @@ impl Generator {
     fn of(samples: &Samples) -> Option<Self> {
         let measured = samples.measured.as_ref()?;
         let since = samples.connected.as_ref().unwrap_or(&samples.before);
-        let (usage, elapsed) = used(since, measured, |sample| sample.own)?;
+        let (cpu, elapsed) = used(since, measured, |sample| sample.own)?;
         let elapsed = elapsed.as_secs_f64();
-        let cpu_share = per(usage.cpu.as_secs_f64(), elapsed);
-        let waited_share = per(usage.waited.as_secs_f64(), elapsed);
+        let cpu_share = per(cpu.used.as_secs_f64(), elapsed);
+        let waited_share = per(cpu.waited.as_secs_f64(), elapsed);
         Some(Self {
-            cpu_seconds: rounded(usage.cpu.as_secs_f64()),
+            cpu_seconds: rounded(cpu.used.as_secs_f64()),
             cpu_share,
             waited_share,
-            memory_bytes: usage.memory_bytes,
+            memory_bytes: measured.own?.memory.anonymous_bytes,
             is_bottleneck: cpu_share > GENERATOR_SHARE_MAX || waited_share > GENERATOR_WAIT_MAX,
         })
     }
 }
 
-/// What was used from one sample to the other, and how long that was. The memory is that of the second.
+/// What was used from one sample to the other, and how long that was.
 fn used(
     from: &Sample,
     to: &Sample,
     of: impl Fn(&Sample) -> Option<Usage>,
-) -> Option<(Usage, Duration)> {
-    let (before, after) = (of(from)?, of(to)?);
-    let usage = Usage {
-        cpu: after.cpu.saturating_sub(before.cpu),
+) -> Option<(CpuTime, Duration)> {
+    let (before, after) = (of(from)?.cpu, of(to)?.cpu);
+    let cpu = CpuTime {
+        used: after.used.saturating_sub(before.used),
         waited: after.waited.saturating_sub(before.waited),
-        ..after
     };
-    Some((usage, to.at.saturating_duration_since(from.at)))
+    Some((cpu, to.at.saturating_duration_since(from.at)))
 }
 
 fn words_of(outcome: Outcome) -> &'static str {
@@ -464,7 +464,7 @@ mod tests {
     }
 
     /// … and its own process has run, or waited for a core, for so long.
-    fn report_of(cpu: Duration, waited: Duration) -> Report {
+    fn report_of(used: Duration, waited: Duration) -> Report {
         let plan = Plan {
             urls: vec!["ws://localhost:8080".parse().unwrap()],
             servers: vec![1],
@@ -482,8 +482,7 @@ mod tests {
         let measured = Sample {
             at: now + Duration::from_secs(1),
             own: Some(Usage {
-                cpu,
-                waited,
+                cpu: CpuTime { used, waited },
                 ..Usage::default()
             }),
             ..before
@@ -509,9 +508,9 @@ mod tests {
 
     #[test]
     fn a_generator_is_the_bottleneck_only_if_it_was_busy_or_kept_waiting() {
-        let is_bottleneck = |cpu, waited| {
-            let [cpu, waited] = [cpu, waited].map(Duration::from_millis);
-            report_of(cpu, waited).is_generator_the_bottleneck()
+        let is_bottleneck = |used, waited| {
+            let [used, waited] = [used, waited].map(Duration::from_millis);
+            report_of(used, waited).is_generator_the_bottleneck()
         };
         assert!(!is_bottleneck(900, 200));
         assert!(is_bottleneck(901, 0));
