@@ -54,12 +54,9 @@ impl Node {
 
     /// Loads it with so many connections, and returns the report.
     pub(crate) fn load(&self, connections: usize, options: &[&str]) -> Outcome<Report> {
-        // With one address the system finds ports faster by itself.
-        let addresses = match connections.div_ceil(CONNECTIONS_PER_ADDRESS) {
-            0..=1 => Vec::new(),
-            many => (1..=many).map(|last| format!("127.0.0.{last}")).collect(),
-        };
-        let sources = addresses.iter().flat_map(|address| ["--source", address]);
+        // The system itself takes long to find a port when many of an address are in use.
+        let addresses = 1..=connections.div_ceil(CONNECTIONS_PER_ADDRESS);
+        let addresses: Vec<_> = addresses.map(|last| format!("127.0.0.{last}")).collect();
         let output = pinned(GENERATOR_CORE)
             .args(["bench", &format!("ws://{}", self.address), "--json"])
             .args([
@@ -68,7 +65,7 @@ impl Node {
                 "--pid",
                 &self.process.id().to_string(),
             ])
-            .args(sources)
+            .args(["--source", &addresses.join(",")])
             .args(options)
             .output()?;
         let report = match output.status.success() {

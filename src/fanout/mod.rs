@@ -14,7 +14,7 @@
 //! is that from the *intended* time: a server that holds up the sender does not look faster for it.
 //!
 //! `load` decides, without sockets: what is to be opened and sent when, and what each event means. It
-//! consists of when to connect (`ramp`), when to send (`pacing`), what is on its way (`flights`), what each
+//! consists of when to connect (`ramp`) and from where (`ports`), when to send (`pacing`), what is on its way (`flights`), what each
 //! connection has heard of each sender (`track`), what a message looks like (`payload`), and what is counted
 //! (`tally`, `timeline`). `run` is the loop around it, with the connections of a node; `process` looks at
 //! processes; `report` tells what came of it.
@@ -24,6 +24,7 @@ mod load;
 mod pacing;
 mod payload;
 mod plan;
+mod ports;
 mod process;
 mod ramp;
 mod report;

@@ -108,6 +108,11 @@ impl KernelMemory {
     }
 }
 
+/// The ports that connections come from, as the system has them; empty where it does not tell.
+pub(super) fn port_range() -> String {
+    fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default()
+}
+
 /// What figures were measured on: cores, their make, the system.
 pub fn machine() -> String {
     let text = |path| fs::read_to_string(path).unwrap_or_default();

@@ -9,7 +9,8 @@ use mio::{Events, Poll, Waker};
 
 use super::load::{Action, Epoch, Load, Phase};
 use super::plan::{Plan, PlanError};
-use super::process::{KernelMemory, Usage};
+use super::ports::{Ports, TRIES_MAX};
+use super::process::{KernelMemory, Usage, port_range};
 use super::report::Report;
 use crate::config::{Config, Limits, PeerUrl};
 use crate::net::{CloseReason, Dialing, Event, Network, Source, Token};
@@ -152,6 +153,7 @@ struct Bench<'a> {
     /// The token of each connection, and the connection of each slot.
     tokens: Vec<Option<Token>>,
     by_slot: Vec<usize>,
+    ports: Ports,
     samples: Samples,
     started_at: SystemTime,
     told_at: Instant,
@@ -195,6 +197,7 @@ impl<'a> Bench<'a> {
             load: Load::new(plan, rand::random(), epoch),
             tokens: vec![None; plan.connections],
             by_slot: Vec::new(),
+            ports: Ports::new(&plan.sources, &port_range(), rand::random()),
             samples: Samples {
                 before: sample(plan, now)?,
                 connected: None,
@@ -311,13 +314,24 @@ impl<'a> Bench<'a> {
 
     fn open(&mut self, connection: usize, now: Instant) {
         let (url, address) = &self.targets[connection % self.targets.len()];
-        let source = match self.plan.sources.len() {
-            0 => None,
-            count => Some(self.plan.sources[connection % count]),
-        };
         let fields = self.plan.field_lines();
-        let dialing = Dialing::of_client(url, &self.plan.subprotocols, &fields);
-        match self.network.open(*address, source, dialing, now) {
+        let dialing = || Dialing::of_client(url, &self.plan.subprotocols, &fields);
+        let opened = match self.ports.next_address() {
+            None => self.network.open(*address, None, dialing(), now),
+            Some(place) => {
+                let mut tries = 0;
+                loop {
+                    let source = self.ports.next_port(place);
+                    let opened = self.network.open(*address, Some(source), dialing(), now);
+                    tries += 1;
+                    match opened {
+                        Err(error) if is_taken(&error) && tries < TRIES_MAX => {}
+                        opened => break opened,
+                    }
+                }
+            }
+        };
+        match opened {
             Ok(token) => {
                 let slot = token.slot();
                 if slot >= self.by_slot.len() {
@@ -373,10 +387,16 @@ impl<'a> Bench<'a> {
     }
 }
 
+/// Whether another port may do.
+fn is_taken(error: &io::Error) -> bool {
+    use io::ErrorKind::{AddrInUse, AddrNotAvailable};
+    matches!(error.kind(), AddrInUse | AddrNotAvailable)
+}
+
 /// What a person can do about it.
 fn explain(error: &io::Error) -> String {
     match error.kind() {
-        io::ErrorKind::AddrNotAvailable => {
+        _ if is_taken(error) => {
             "no port is left to connect from, or an address of --source is not this machine's: each address \
              of --source has ports of its own"
                 .to_owned()

@@ -1,10 +1,6 @@
 //! Connections that we open: what the dialer wants, and what becomes of it.
 
-use std::{
-    io,
-    net::{IpAddr, SocketAddr},
-    time::Instant,
-};
+use std::{io, net::SocketAddr, time::Instant};
 
 use mio::net::TcpStream;
 
@@ -99,15 +95,15 @@ impl Network {
         self.dialer.on_attempt(dial, token, candidate);
     }
 
-    /// Opens a connection that has nothing to do with the dialer, from one of our addresses or from any.
+    /// Opens a connection that has nothing to do with the dialer, from one of our addresses and ports or from any.
     /// What becomes of it is told by events; nobody tries again.
     ///
     /// # Errors
-    /// There is no descriptor or no port for it, or no such address of ours.
+    /// There is no descriptor or no port for it, the port is in use, or there is no such address of ours.
     pub(crate) fn open(
         &mut self,
         address: SocketAddr,
-        source: Option<IpAddr>,
+        source: Option<SocketAddr>,
         dialing: Dialing,
         now: Instant,
     ) -> io::Result<Token> {

@@ -1,10 +1,6 @@
 //! Options of sockets that std does not know.
 
-use std::{
-    io,
-    net::{IpAddr, SocketAddr},
-    time::Duration,
-};
+use std::{io, net::SocketAddr, time::Duration};
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
@@ -40,11 +36,14 @@ pub(crate) fn listen(
     Ok(mio::net::TcpListener::from_std(socket.into()))
 }
 
-/// Starts to connect from one of our addresses, with a port of the system's choice.
-pub(crate) fn connect_from(source: IpAddr, to: SocketAddr) -> io::Result<mio::net::TcpStream> {
+/// Starts to connect from one of our addresses and ports, which may have been in use until just now.
+pub(crate) fn connect_from(source: SocketAddr, to: SocketAddr) -> io::Result<mio::net::TcpStream> {
     let socket = Socket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
-    socket.bind(&SocketAddr::new(source, 0).into())?;
+    // Else a port rests for a minute after each connection.
+    #[cfg(unix)]
+    socket.set_reuse_address(true)?;
+    socket.bind(&source.into())?;
     match socket.connect(&to.into()) {
         Ok(()) => {}
         #[cfg(unix)]

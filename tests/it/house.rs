@@ -136,6 +136,7 @@ fn decisions_are_made_without_sockets() {
         "fanout/pacing.rs",
         "fanout/payload.rs",
         "fanout/plan.rs",
+        "fanout/ports.rs",
         "fanout/ramp.rs",
         "fanout/report",
         "fanout/tally.rs",
