@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Measure, Quantiles, Report};
+use super::Report;
 
 /// What one load test shows, what the other, and the ratio.
 #[derive(Debug)]
@@ -57,20 +57,13 @@ impl<'a> Comparison<'a> {
             Some(report.measure.reordered as f64)
         });
         row("damaged", &|report| Some(report.measure.corrupted as f64));
-        type Times = fn(&Measure) -> &Quantiles;
-        let times: [(&str, Times); 5] = [
-            ("delivery", |measure| &measure.delivery_us),
-            ("to the first", |measure| &measure.first_us),
-            ("to half of them", |measure| &measure.median_us),
-            ("to 99 %", |measure| &measure.p99_us),
-            ("to the last", |measure| &measure.last_us),
-        ];
-        for (name, times) in times {
+        for (place, (name, _)) in self.one.measure.times().into_iter().enumerate() {
+            let times = |report: &Report| *report.measure.times()[place].1;
             row(&format!("{name} p50, µs"), &|report| {
-                Some(times(&report.measure).p50)
+                Some(times(report).p50)
             });
             row(&format!("{name} p99, µs"), &|report| {
-                Some(times(&report.measure).p99)
+                Some(times(report).p99)
             });
         }
         row("server CPU a delivery, µs", &|report| {

@@ -301,6 +301,17 @@ impl Connect {
 }
 
 impl Measure {
+    /// The times by what a person calls them: of deliveries, then until a message was where.
+    fn times(&self) -> [(&'static str, &Quantiles); 5] {
+        [
+            ("delivery", &self.delivery_us),
+            ("to the first", &self.first_us),
+            ("to half of them", &self.median_us),
+            ("to 99 %", &self.p99_us),
+            ("to the last", &self.last_us),
+        ]
+    }
+
     fn of(load: &Load, seconds: f64) -> Self {
         let messages = &load.messages;
         let width = messages.course.width().as_secs_f64();

@@ -2,9 +2,10 @@
 
 use std::fmt::Write as _;
 
+use super::Report;
 use super::plot::{Line, bars, lines};
+use super::quantiles::COLUMNS;
 use super::text::{Micros, grouped};
-use super::{Quantiles, Report};
 
 const STYLE: &str = "
 :root { color-scheme: light dark; --ink: #222; --paper: #fff; --faint: #ddd; --one: #0b62a4; --two: #c0392b }
@@ -72,38 +73,19 @@ impl Report {
     }
 
     fn put_times(&self, page: &mut String) {
-        let measure = &self.measure;
-        let rows = [
-            ("handshake", &self.connect.handshake_us),
-            ("delivery", &measure.delivery_us),
-            ("to the first", &measure.first_us),
-            ("to half of them", &measure.median_us),
-            ("to 99 %", &measure.p99_us),
-            ("to the last", &measure.last_us),
-        ];
+        let handshake = ("handshake", &self.connect.handshake_us);
         page.push_str("<table>\n<thead><tr><th></th>");
-        for head in ["p50", "p90", "p99", "p99.9", "max"] {
+        for head in COLUMNS {
             let _ = write!(page, "<th scope=\"col\">{head}</th>");
         }
         page.push_str("</tr></thead>\n<tbody>\n");
-        for (
-            name,
-            Quantiles {
-                p50,
-                p90,
-                p99,
-                p999,
-                max,
-                ..
-            },
-        ) in rows
-        {
-            if *max == 0.0 {
+        for (name, times) in [handshake].into_iter().chain(self.measure.times()) {
+            if times.max == 0.0 {
                 continue;
             }
             let _ = write!(page, "<tr><th scope=\"row\">{name}</th>");
-            for figure in [p50, p90, p99, p999, max] {
-                let _ = write!(page, "<td>{}</td>", Micros(*figure));
+            for figure in times.columns() {
+                let _ = write!(page, "<td>{}</td>", Micros(figure));
             }
             page.push_str("</tr>\n");
         }

@@ -7,7 +7,7 @@ const WIDTH: f64 = 720.0;
 const HEIGHT: f64 = 260.0;
 /// Where its axes are.
 const LEFT: f64 = 70.0;
-const RIGHT: f64 = 10.0;
+const RIGHT: f64 = 28.0;
 const TOP: f64 = 12.0;
 const BOTTOM: f64 = 40.0;
 /// Marks on an axis, about.

@@ -17,7 +17,15 @@ pub(super) struct Quantiles {
     pub(super) max: f64,
 }
 
+/// Heads of the columns of [`Quantiles::columns`].
+pub(super) const COLUMNS: [&str; 5] = ["p50", "p90", "p99", "p99.9", "max"];
+
 impl Quantiles {
+    /// What a table shows.
+    pub(super) fn columns(&self) -> [f64; COLUMNS.len()] {
+        [self.p50, self.p90, self.p99, self.p999, self.max]
+    }
+
     pub(super) fn of(times: &Times) -> Self {
         let times = times.histogram();
         if times.is_empty() {

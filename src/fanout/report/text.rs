@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use super::{Measure, Planned, Quantiles, Reason, Report, shown};
+use super::quantiles::COLUMNS;
+use super::{Measure, Planned, Reason, Report, shown};
 use crate::config::Size;
 
 /// Widest bar of the histogram.
@@ -177,41 +178,23 @@ impl Measure {
     }
 
     fn write_times(&self, f: &mut fmt::Formatter<'_>, plan: &Planned) -> fmt::Result {
-        let heads = ["p50", "p90", "p99", "p99.9", "max"];
         write!(f, "\n{:<22}", "")?;
-        for head in heads {
+        for head in COLUMNS {
             write!(f, "{head:>10}")?;
         }
         writeln!(f)?;
-        let is_echo = plan.mode == "echo";
-        let deliveries = if is_echo { "round trip" } else { "delivery" };
-        let mut rows = vec![(deliveries, &self.delivery_us)];
-        if plan.mode == "publish" {
-            rows.extend([
-                ("to the first", &self.first_us),
-                ("to half of them", &self.median_us),
-                ("to 99 %", &self.p99_us),
-                ("to the last", &self.last_us),
-            ]);
-        }
+        let mut rows = match plan.mode.as_str() {
+            "publish" => self.times().to_vec(),
+            "echo" => vec![("round trip", &self.delivery_us)],
+            _ => self.times()[..1].to_vec(),
+        };
         if self.sent_late_us.p99 > 1000.0 {
             rows.push(("sent later than meant", &self.sent_late_us));
         }
-        for (
-            name,
-            Quantiles {
-                p50,
-                p90,
-                p99,
-                p999,
-                max,
-                ..
-            },
-        ) in rows
-        {
+        for (name, times) in rows {
             write!(f, "{name:<22}")?;
-            for figure in [p50, p90, p99, p999, max] {
-                write!(f, "{:>10}", Micros(*figure).to_string())?;
+            for figure in times.columns() {
+                write!(f, "{:>10}", Micros(figure).to_string())?;
             }
             writeln!(f)?;
         }
