@@ -7,8 +7,9 @@ use std::{
 
 use mio::{Interest, Registry};
 use signal_hook::{
-    consts::{SIGHUP, SIGINT, SIGTERM},
+    consts::{SIGINT, SIGTERM},
     flag,
+    low_level::signal_name,
 };
 
 use crate::net::Source;
@@ -53,8 +54,7 @@ impl Signals {
         for signal in self.signals.pending() {
             match signal {
                 SIGINT | SIGTERM => stop = true,
-                SIGHUP => log::info!("SIGHUP: going on"),
-                other => log::info!("signal {other}: going on"),
+                other => log::info!("{}: going on", signal_name(other).unwrap_or("a signal")),
             }
         }
         stop

@@ -225,7 +225,11 @@ impl Limits {
 }
 
 /// A number of things of which there is at least one.
-fn check_count(flag: &'static str, value: usize, most: usize) -> Result<(), ConfigError> {
+pub(crate) fn check_count(
+    flag: &'static str,
+    value: usize,
+    most: usize,
+) -> Result<(), ConfigError> {
     if (1..=most).contains(&value) {
         Ok(())
     } else {
@@ -233,7 +237,8 @@ fn check_count(flag: &'static str, value: usize, most: usize) -> Result<(), Conf
     }
 }
 
-fn check_size(
+/// A size within its bounds.
+pub(crate) fn check_size(
     flag: &'static str,
     value: usize,
     least: usize,

@@ -43,6 +43,13 @@ struct Sender {
     open: usize,
 }
 
+impl Sender {
+    /// Number of its next message.
+    fn next(&self) -> u32 {
+        self.first + self.queue.len() as u32
+    }
+}
+
 /// What a delivery means for its message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Delivery {
@@ -114,7 +121,7 @@ impl Flights {
     ) -> u32 {
         debug_assert!(expected > 0);
         let sender = &mut self.senders[sender];
-        let sequence = sender.first + sender.queue.len() as u32;
+        let sequence = sender.next();
         sender.queue.push_back(Flight {
             intended,
             sent,
@@ -128,6 +135,12 @@ impl Flights {
         self.count += 1;
         self.expires_at.get_or_insert(sent + self.patience);
         sequence
+    }
+
+    /// Whether there ever was such a message.
+    pub(super) fn was_sent(&self, sender: usize, sequence: u32) -> bool {
+        let sender = self.senders.get(sender);
+        sender.is_some_and(|sender| sequence < sender.next())
     }
 
     /// Somebody has heard it for the first time. `None`: nobody waits for it any more.

@@ -56,10 +56,9 @@ pub(super) enum Action {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Seat {
-    Vacant,
+    Closed,
     Opening { since: Instant },
     Open,
-    Gone,
 }
 
 /// Messages that one connection sends at once.
@@ -124,7 +123,7 @@ impl Load {
             until: None,
             outcome: Outcome::Done,
             ramp: Ramp::new(plan.connections, plan.in_flight, plan.connect_rate, now),
-            seats: vec![Seat::Vacant; plan.connections],
+            seats: vec![Seat::Closed; plan.connections],
             open: 0,
             senders_open: 0,
             pacing: Pacing::new(0, None, 1, now),
@@ -250,12 +249,12 @@ impl Load {
             self.connections.on_failed(reason, since_start);
         }
         self.ramp.on_settled();
-        self.seats[connection] = Seat::Gone;
+        self.seats[connection] = Seat::Closed;
     }
 
     /// It was open, and is gone.
     pub(super) fn on_closed(&mut self, connection: usize, reason: String, now: Instant) {
-        self.seats[connection] = Seat::Gone;
+        self.seats[connection] = Seat::Closed;
         self.open -= 1;
         self.senders_open -= usize::from(self.is_sender(connection));
         if self.phase == Phase::Close {
@@ -306,6 +305,11 @@ impl Load {
 
     fn on_own(&mut self, connection: usize, stamp: &Stamp, bytes: usize, at: Instant) {
         let sender = stamp.source as usize;
+        if !self.flights.was_sent(sender, stamp.sequence) {
+            // It looks like one of ours, and is not.
+            self.messages.corrupted += 1;
+            return;
+        }
         let is_own = sender == connection;
         if is_own != (self.plan.mode == Mode::Echo) {
             self.messages.unasked += 1;
@@ -317,9 +321,11 @@ impl Load {
         }
         match self.flights.on_heard(sender, stamp.sequence, at) {
             Some(delivery) => {
-                let since_start = since(self.measured_from, at);
-                self.messages.on_delivery(&delivery, bytes, since_start);
-                self.heard_at = self.heard_at.max(Some(at));
+                if delivery.is_measured {
+                    self.count_heard(bytes, at);
+                    let since_start = since(self.measured_from, at);
+                    self.messages.on_delivery(&delivery, since_start);
+                }
             }
             None => self.messages.overdue += 1,
         }
@@ -361,10 +367,8 @@ impl Load {
     fn count_heard(&mut self, bytes: usize, at: Instant) {
         self.messages.heard += 1;
         self.messages.heard_bytes += bytes as u64;
-        self.messages
-            .course
-            .at(since(self.measured_from, at))
-            .deliveries += 1;
+        let since_start = since(self.measured_from, at);
+        self.messages.course.at(since_start).deliveries += 1;
         self.heard_at = self.heard_at.max(Some(at));
     }
 
@@ -412,22 +416,25 @@ impl Load {
             self.measured_from = Some(now);
             self.until = Some(now + self.plan.duration);
         } else {
-            self.phase = Phase::Drain;
-            self.until = Some(now);
-            self.pacing.stop();
-            if self.plan.mode == Mode::Listen {
-                let tracks = self.tracks.iter().flatten();
-                self.messages.lost.deliveries = tracks.map(Track::gaps).sum();
-            }
+            self.end_sending(Phase::Drain, now);
+        }
+    }
+
+    /// Goes to a phase in which nothing is sent and nothing more is listened for.
+    fn end_sending(&mut self, phase: Phase, now: Instant) {
+        self.phase = phase;
+        self.until = Some(now);
+        self.pacing.stop();
+        if self.plan.mode == Mode::Listen {
+            let tracks = self.tracks.iter().flatten();
+            self.messages.lost.deliveries = tracks.map(Track::gaps).sum();
         }
     }
 
     fn stop(&mut self, outcome: Outcome, now: Instant) {
         self.outcome = outcome;
-        self.phase = Phase::Close;
-        self.until = Some(now);
         self.ramp.stop();
-        self.pacing.stop();
+        self.end_sending(Phase::Close, now);
     }
 
     /// Why it makes no sense to go on.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::payload::HEAD_BYTES;
 use crate::config::limits::{CONNECTIONS_CEILING, MESSAGE_BYTES_CEILING};
-use crate::config::{PeerUrl, Size, choice};
+use crate::config::{ConfigError, PeerUrl, check_count, check_size, choice};
 use crate::printable::Printable;
 
 /// What the connections do (`--mode`).
@@ -201,30 +201,9 @@ pub enum PlanError {
     /// There is no server.
     #[error("no URL: write for example wsmesh bench ws://localhost:8080")]
     NoUrl,
-    /// A number that is too small or too large.
-    #[error("{flag} {value} is out of bounds: from {least} to {most}")]
-    Count {
-        /// Its option.
-        flag: &'static str,
-        /// What it is.
-        value: usize,
-        /// The bounds.
-        least: usize,
-        /// The bounds.
-        most: usize,
-    },
-    /// A size that is too small or too large.
-    #[error(
-        "--size {value} is out of bounds: from {least}, for what each message says of itself, to {most}"
-    )]
-    Size {
-        /// What it is.
-        value: Size,
-        /// The bounds.
-        least: Size,
-        /// The bounds.
-        most: Size,
-    },
+    /// A value that is too small or too large.
+    #[error(transparent)]
+    Bounds(#[from] ConfigError),
     /// Nobody would hear anything.
     #[error(
         "--connections {connections} with --publishers {publishers}: nobody is left to hear a message; \
@@ -270,23 +249,9 @@ impl Plan {
             ("--rate", self.rate.unwrap_or(1), RATE_MAX),
             ("--messages", self.messages.unwrap_or(1), u32::MAX as usize),
         ] {
-            let least = 1;
-            if !(least..=most).contains(&value) {
-                return Err(PlanError::Count {
-                    flag,
-                    value,
-                    least,
-                    most,
-                });
-            }
+            check_count(flag, value, most)?;
         }
-        if !(HEAD_BYTES..=MESSAGE_BYTES_CEILING).contains(&self.size_bytes) {
-            return Err(PlanError::Size {
-                value: Size(self.size_bytes),
-                least: Size(HEAD_BYTES),
-                most: Size(MESSAGE_BYTES_CEILING),
-            });
-        }
+        check_size("--size", self.size_bytes, HEAD_BYTES, MESSAGE_BYTES_CEILING)?;
         let (connections, publishers) = (self.connections, self.publishers);
         // A single publisher among others hears the others.
         if self.mode == Mode::Publish && connections < 2.max(publishers) {

@@ -119,7 +119,7 @@ pub fn run(plan: &Plan, on_progress: &mut dyn FnMut(Progress)) -> Result<Report,
     Ok(bench.report())
 }
 
-/// The addresses of each server. The first one is used, as curl does once it answers.
+/// Each server's first address that the sources can reach.
 fn resolve(plan: &Plan) -> Result<Vec<(PeerUrl, SocketAddr)>, LoadError> {
     let resolve = |url: &PeerUrl| {
         let name = |error| LoadError::Name {
@@ -146,6 +146,8 @@ fn resolve(plan: &Plan) -> Result<Vec<(PeerUrl, SocketAddr)>, LoadError> {
 struct Bench<'a> {
     plan: &'a Plan,
     targets: Vec<(PeerUrl, SocketAddr)>,
+    /// Header lines of each request.
+    fields: String,
     poll: Poll,
     network: Network,
     signals: Signals,
@@ -191,6 +193,7 @@ impl<'a> Bench<'a> {
         Ok(Self {
             plan,
             targets,
+            fields: plan.field_lines(),
             poll,
             network,
             signals,
@@ -313,22 +316,14 @@ impl<'a> Bench<'a> {
     }
 
     fn open(&mut self, connection: usize, now: Instant) {
-        let (url, address) = &self.targets[connection % self.targets.len()];
-        let fields = self.plan.field_lines();
-        let dialing = || Dialing::of_client(url, &self.plan.subprotocols, &fields);
-        let opened = match self.ports.next_address() {
-            None => self.network.open(*address, None, dialing(), now),
-            Some(place) => {
-                let mut tries = 0;
-                loop {
-                    let source = self.ports.next_port(place);
-                    let opened = self.network.open(*address, Some(source), dialing(), now);
-                    tries += 1;
-                    match opened {
-                        Err(error) if is_taken(&error) && tries < TRIES_MAX => {}
-                        opened => break opened,
-                    }
-                }
+        let place = self.ports.next_address();
+        let mut tries_left = place.map_or(1, |_| TRIES_MAX);
+        let opened = loop {
+            let source = place.map(|place| self.ports.next_port(place));
+            tries_left -= 1;
+            match self.connect(connection, source, now) {
+                Err(error) if is_taken(&error) && tries_left > 0 => {}
+                opened => break opened,
             }
         };
         match opened {
@@ -342,6 +337,17 @@ impl<'a> Bench<'a> {
             }
             Err(error) => self.load.on_failed(connection, explain(&error), now),
         }
+    }
+
+    fn connect(
+        &mut self,
+        connection: usize,
+        source: Option<SocketAddr>,
+        now: Instant,
+    ) -> io::Result<Token> {
+        let (url, address) = &self.targets[connection % self.targets.len()];
+        let dialing = Dialing::of_client(url, &self.plan.subprotocols, &self.fields);
+        self.network.open(*address, source, dialing, now)
     }
 
     fn close(&mut self, now: Instant) {
@@ -395,16 +401,14 @@ fn is_taken(error: &io::Error) -> bool {
 
 /// What a person can do about it.
 fn explain(error: &io::Error) -> String {
-    match error.kind() {
-        _ if is_taken(error) => {
-            "no port is left to connect from, or an address of --source is not this machine's: each address \
-             of --source has ports of its own"
-                .to_owned()
-        }
-        _ if error.raw_os_error() == Some(libc::EMFILE) => {
-            "no descriptor is left: raise `ulimit -n`".to_owned()
-        }
-        _ => error.to_string(),
+    if is_taken(error) {
+        "no port is left to connect from, or an address of --source is not this machine's: each address of \
+         --source has ports of its own"
+            .to_owned()
+    } else if error.raw_os_error() == Some(libc::EMFILE) {
+        "no descriptor is left: raise `ulimit -n`".to_owned()
+    } else {
+        error.to_string()
     }
 }
 

@@ -150,17 +150,11 @@ impl Connections {
 }
 
 impl Messages {
-    /// A message of so many bytes was heard, so long after the measurement had begun.
-    pub(super) fn on_delivery(&mut self, delivery: &Delivery, bytes: usize, since_start: Duration) {
-        if !delivery.is_measured {
-            return;
-        }
-        self.heard += 1;
-        self.heard_bytes += bytes as u64;
+    /// A measured message was heard, so long after the measurement had begun.
+    pub(super) fn on_delivery(&mut self, delivery: &Delivery, since_start: Duration) {
         self.delivery.record(delivery.latency);
-        let interval = self.course.at(since_start);
-        interval.deliveries += 1;
         if let Some(spread) = delivery.everywhere {
+            let interval = self.course.at(since_start);
             interval.everywhere += 1;
             interval.last_sum += spread.last;
             interval.last_max = interval.last_max.max(spread.last);

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::load::{Action, Epoch, Load, Outcome, Phase};
+use super::payload::{self, Stamp};
 use super::plan::{Mode, Plan};
 use crate::message::Message;
 
@@ -397,7 +398,7 @@ fn an_interrupted_load_test_has_lost_nothing() {
 fn who_listens_hears_another_load_test() {
     let mut listener = Test::new(|plan| plan.mode = Mode::Listen, |_| Deed::Deliver);
     listener.run_until(Phase::Measure);
-    let stamp = |sequence, at| super::payload::Stamp {
+    let stamp = |sequence, at| Stamp {
         run: 99,
         source: 0,
         sequence,
@@ -406,7 +407,7 @@ fn who_listens_hears_another_load_test() {
     let at = listener.now;
     for (sequence, connection) in [(4, 1), (5, 1), (7, 1), (7, 1), (3, 2)] {
         let sent = (at - listener.start).as_nanos() as u64;
-        let text = super::payload::encode(&stamp(sequence, sent), 100);
+        let text = payload::encode(&stamp(sequence, sent), 100);
         listener
             .load
             .on_message(connection, &Message::text(text), at + 3 * MS);
@@ -422,4 +423,47 @@ fn who_listens_hears_another_load_test() {
     );
     assert_eq!(messages.lost.deliveries, 1, "the sixth at the first");
     assert!(listener.p(1.0).abs_diff(3 * MS) < MS / 100);
+}
+
+#[test]
+fn a_server_that_makes_messages_up_does_no_harm() {
+    for mode in Mode::ALL {
+        let mut test = Test::new(|plan| plan.mode = *mode, |_| Deed::Deliver);
+        test.run_until(Phase::Measure);
+        for source in [11, (1 << 24) - 1] {
+            for sequence in [0, 5, u32::MAX - 1, u32::MAX] {
+                for run in [7, 8] {
+                    let stamp = Stamp {
+                        run,
+                        source,
+                        sequence,
+                        at_ns: 0,
+                    };
+                    let text = payload::encode(&stamp, 100);
+                    test.load.on_message(3, &Message::text(text), test.now);
+                }
+            }
+        }
+        test.run();
+        assert_eq!(test.load.outcome(), Outcome::Done, "{mode}");
+        assert_eq!(test.load.messages.overdue, 0);
+    }
+}
+
+#[test]
+fn what_an_interrupted_listener_has_missed_is_told() {
+    let mut test = Test::new(|plan| plan.mode = Mode::Listen, |_| Deed::Deliver);
+    test.run_until(Phase::Measure);
+    for sequence in [4, 6] {
+        let stamp = Stamp {
+            run: 99,
+            source: 0,
+            sequence,
+            at_ns: 0,
+        };
+        let text = payload::encode(&stamp, 100);
+        test.load.on_message(1, &Message::text(text), test.now);
+    }
+    test.load.interrupt(test.now);
+    assert_eq!(test.load.messages.lost.deliveries, 1);
 }

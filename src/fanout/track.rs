@@ -63,7 +63,8 @@ impl Track {
         if self.count == 0 {
             return 0;
         }
-        u64::from(self.next - self.first) - u64::from(self.count)
+        // The greatest number of all has none behind it.
+        u64::from(self.next - self.first).saturating_sub(u64::from(self.count))
     }
 }
 

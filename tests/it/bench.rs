@@ -39,6 +39,15 @@ fn node(options: &[&str]) -> (Node, String) {
     (node, url)
 }
 
+/// A load test of a node that has begun and would take an hour.
+fn under_way(node: &Node, url: &str) -> Program {
+    let options = ["-n", "10", "--duration", "1h", "--warm-up", "off"];
+    let command = Node::command(["bench", url].iter().chain(&options));
+    let bench = Program::start("wsmesh bench", command);
+    eventually("messages go round", || node.stdout.count("wsb1") > 10);
+    bench
+}
+
 /// A server that the test drives: what the first connection sends goes to the others, one frame at a time.
 struct BadRelay {
     peers: Vec<Raw>,
@@ -390,18 +399,7 @@ fn a_server_that_is_not_there_or_refuses_is_a_failure_with_its_reason() {
 #[test]
 fn a_server_that_dies_is_told_with_what_there_was() {
     let (mut node, url) = node(&[]);
-    let command = Node::command([
-        "bench",
-        &url,
-        "-n",
-        "10",
-        "--duration",
-        "1h",
-        "--warm-up",
-        "off",
-    ]);
-    let mut bench = Program::start("wsmesh bench", command);
-    eventually("messages go round", || node.stdout.count("wsb1") > 10);
+    let mut bench = under_way(&node, &url);
     node.kill();
     assert_eq!(bench.wait_exit().code(), Some(1));
     let report = bench.stdout.wait_end().join("\n");
@@ -415,18 +413,7 @@ fn a_server_that_dies_is_told_with_what_there_was() {
 #[test]
 fn ctrl_c_ends_it_with_the_report_so_far() {
     let (node, url) = node(&[]);
-    let command = Node::command([
-        "bench",
-        &url,
-        "-n",
-        "10",
-        "--duration",
-        "1h",
-        "--warm-up",
-        "off",
-    ]);
-    let mut bench = Program::start("wsmesh bench", command);
-    eventually("messages go round", || node.stdout.count("wsb1") > 10);
+    let mut bench = under_way(&node, &url);
     bench.signal("INT");
     assert!(bench.wait_exit().success());
     let report = bench.stdout.wait_end().join("\n");

@@ -1,10 +1,11 @@
 //! A report for people, on a terminal.
 
 use std::fmt;
+use std::time::Duration;
 
 use super::quantiles::COLUMNS;
-use super::{Measure, Planned, Reason, Report, shown};
-use crate::config::Size;
+use super::{Measure, Planned, Reason, Report};
+use crate::config::{Size, Time};
 
 /// Widest bar of the histogram.
 const BAR_WIDTH: f64 = 40.0;
@@ -228,7 +229,7 @@ pub(super) fn shown_seconds(seconds: f64) -> String {
     match seconds {
         0.0..1.0 => Micros(seconds * 1e6).to_string(),
         1.0..100.0 => format!("{seconds:.1} s"),
-        _ => shown(seconds.round()),
+        _ => Time(Duration::from_secs_f64(seconds.round().max(0.0))).to_string(),
     }
 }
 
