@@ -403,10 +403,12 @@ fn a_server_that_dies_is_told_with_what_there_was() {
     node.kill();
     assert_eq!(bench.wait_exit().code(), Some(1));
     let report = bench.stdout.wait_end().join("\n");
-    assert!(
-        report.contains("Ended early: no connection that sends is left"),
-        "{report}"
-    );
+    // The kernel closes one connection after the other: who is missed first is chance.
+    let last = report.lines().find_map(|line| {
+        let rest = line.strip_prefix("Ended early: no connection that ")?;
+        rest.strip_suffix(" is left.")
+    });
+    assert!(matches!(last, Some("sends" | "hears")), "{report}");
     assert!(report.contains("lost later"), "{report}");
 }
 
