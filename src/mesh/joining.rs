@@ -105,6 +105,7 @@ impl Mesh {
             (Stage::Member(member), Control::Met) => {
                 let since_hello = now.saturating_duration_since(member.joined_at);
                 member.round_trip = member.round_trip.min(since_hello);
+                self.distance.on_round_trip(member.id, member.round_trip);
             }
             (Stage::Leaving | Stage::Probed { .. } | Stage::Banned, _) => {}
             (Stage::Member(_), Control::Beacon(beacon)) => self.on_beacon(peer, beacon, now),
@@ -188,7 +189,7 @@ impl Mesh {
             .alone_since
             .is_some_and(|since| now.saturating_duration_since(since) >= ALONE_FOR);
         let role = match purpose {
-            Some(Purpose::Verify(..)) => Role::Probe,
+            Some(Purpose::Verify(..) | Purpose::Measure) => Role::Probe,
             _ if self.config.is_leaf => Role::Leaf,
             _ => Role::Peer,
         };
@@ -248,7 +249,7 @@ impl Mesh {
         let mut round_trip = Duration::MAX;
         if let (Side::Dialed(_), Stage::Greeting { until }) = (&neighbor.side, &neighbor.stage) {
             round_trip = GREETING_TIMEOUT - until.saturating_duration_since(now);
-            self.distance.on_round_trip(round_trip);
+            self.distance.on_round_trip(hello.id, round_trip);
         }
         if let (Some(Purpose::Verify(target, id)), Side::Dialed(url)) =
             (&neighbor.purpose, &neighbor.side)
@@ -257,6 +258,9 @@ impl Mesh {
             neighbor.purpose = None;
             self.on_verified(target, &url, is_right, now);
             return self.release(peer, code::NORMAL, "the address is checked", now);
+        }
+        if neighbor.purpose == Some(Purpose::Measure) {
+            return self.release(peer, code::NORMAL, "only to see how far it is", now);
         }
         if hello.role == Role::Probe {
             let until = now + GREETING_TIMEOUT;

@@ -149,7 +149,7 @@ impl Mesh {
             Purpose::Fill | Purpose::Rotate(_) if has_met => {}
             Purpose::Fill | Purpose::Rotate(_) if has_redirected => self.overlay.forget(&url),
             Purpose::Fill | Purpose::Rotate(_) => self.overlay.on_failed(&url, now),
-            Purpose::Revive => {}
+            Purpose::Revive | Purpose::Measure => {}
         }
         self.wake_upkeep(now);
     }

@@ -177,6 +177,8 @@ pub(crate) struct Mesh {
     overlay: Overlay,
     tree: Tree,
     distance: Distance,
+    /// Whom this node has dialed only to see how far it is.
+    measured: Vec<PeerUrl>,
     seen: Seen,
     /// What this node has published, which nobody else may have yet, and what others have.
     own_history: History,
@@ -209,6 +211,7 @@ struct Timers {
     shuffle: Option<Instant>,
     rotate: Option<Instant>,
     revive: Option<Instant>,
+    measure: Option<Instant>,
     silence: Option<Instant>,
     /// Something about the connections is to be looked at.
     upkeep: Option<Instant>,
@@ -233,6 +236,7 @@ impl Mesh {
             overlay: Overlay::new(&place.configured, now),
             tree: Tree::new(place.id, config.is_leaf, now, &mut rng),
             distance: Distance::default(),
+            measured: Vec::new(),
             seen: Seen::new(patience, now),
             own_history: History::new(config.history),
             history: History::new(config.history),
@@ -274,8 +278,7 @@ impl Mesh {
             }
         }
         self.tell_gaps(now);
-        let distance = self.distance.millis();
-        if self.tree.expire(distance, now, &mut self.rng) {
+        if self.tree.expire(now, &mut self.rng) {
             self.send_beacon();
             self.look_for_silent(now);
         }
@@ -293,6 +296,7 @@ impl Mesh {
             self.timers.shuffle,
             self.timers.rotate,
             self.timers.revive,
+            self.timers.measure,
             self.timers.silence,
             self.timers.upkeep,
             self.tree.next_deadline(),

@@ -56,6 +56,8 @@ pub(super) enum Purpose {
     Revive,
     /// To see whether this neighbor can be reached there.
     Verify(PeerKey, NodeId),
+    /// To see how far it is.
+    Measure,
 }
 
 /// A configured peer.

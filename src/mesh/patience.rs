@@ -14,7 +14,7 @@ use crate::node_id::NodeId;
 const PATIENCE_MIN: Duration = Duration::from_millis(100);
 const PATIENCE_MAX: Duration = Duration::from_millis(500);
 /// With an origin of which nothing is known yet.
-const PATIENCE_FIRST: Duration = Duration::from_millis(400);
+const PATIENCE_FIRST: Duration = Duration::from_millis(300);
 /// At least so long where messages follow one another this closely: there TCP repairs a loss within two round
 /// trips (RFC 8985 §7.2), else only after a time-out.
 const PATIENCE_BUSY: Duration = Duration::from_millis(250);

@@ -5,7 +5,8 @@
 //! parent is kept for as long as it is nearer to the root than this node for the same beacon, and brings it
 //! hardly later. So along the parents the hops decrease, and there is no cycle once a beacon has gone
 //! through. When the beacons stay away, somebody claims the root for itself, in the next term. A higher term
-//! wins, then who is nearer to the middle, which makes all ways shorter, then the lesser id.
+//! wins, then who is nearer to the middle, which makes all ways shorter, then the lesser id. Who finds itself
+//! clearly nearer to the middle than the root takes its place, in the same term.
 
 use std::{
     cmp::{Ordering, Reverse},
@@ -17,7 +18,7 @@ use rand::{Rng, RngExt};
 
 use super::{
     PeerKey,
-    control::{Beacon, NUMBER_MAX},
+    control::{Beacon, DISTANCE_UNKNOWN, NUMBER_MAX},
 };
 use crate::{budget::Budget, node_id::NodeId};
 
@@ -29,6 +30,13 @@ const PATIENCE_HALVES: u32 = 7;
 const PATIENCE_HALVES_NEAR: u32 = 3;
 /// Claims are spread over this time, so that mostly there is one.
 const CLAIM_SPREAD: Duration = Duration::from_secs(2);
+/// Who is nearer to the middle than the root, by an eighth and this, takes its place: not for less, since each new
+/// root costs some copies.
+const TAKE_OVER_MARGIN: u32 = 5;
+/// How long it waits for each millisecond that it stands from the others, and at most: the nearest is the first, and
+/// mostly the last.
+const TAKE_OVER_DELAY: Duration = Duration::from_millis(500);
+const TAKE_OVER_DELAY_MAX: Duration = Duration::from_secs(60);
 /// How long the old parent may take to bring what another neighbor has brought.
 const SETTLE: Duration = Duration::from_secs(1);
 /// It stays the parent unless it is later by more than the margin so often in a row: else chance, or a segment
@@ -61,6 +69,10 @@ pub(super) struct Tree {
     claim_delay: Duration,
     /// The root has gone from beside this node.
     has_lost_root: bool,
+    /// Since when this node has known the root as such.
+    root_since: Instant,
+    /// How far this node stands from the others.
+    distance: u32,
     budget: Budget,
 }
 
@@ -88,6 +100,8 @@ impl Tree {
             heard_at: None,
             claim_delay: rng.random_range(Duration::ZERO..CLAIM_SPREAD),
             has_lost_root: false,
+            root_since: now,
+            distance: DISTANCE_UNKNOWN,
             budget: Budget::new(BEACONS_BURST, PERIOD / 2, now),
         }
     }
@@ -161,27 +175,36 @@ impl Tree {
         }
     }
 
-    /// Does what is due. `distance`: how far this node stands from the others. Returns whether our beacon is to be
-    /// sent to all neighbors.
-    pub(super) fn expire(&mut self, distance: u32, now: Instant, rng: &mut impl Rng) -> bool {
+    /// How far this node stands from the others, in milliseconds of a round trip.
+    pub(super) fn set_distance(&mut self, distance: u32) {
+        self.distance = distance;
+    }
+
+    /// Does what is due. Returns whether our beacon is to be sent to all neighbors.
+    pub(super) fn expire(&mut self, now: Instant, rng: &mut impl Rng) -> bool {
         if let Some((rival, _)) = self.rival.filter(|(_, at)| *at + SETTLE <= now) {
             self.follow(Some(rival));
         }
         if self.beat_at().is_none_or(|at| at > now) {
             return false;
         }
-        let own = match self.newest.filter(|newest| newest.root == self.id) {
-            Some(own) => Beacon {
+        let own = match self.newest {
+            Some(own) if own.root == self.id => Beacon {
                 sequence: own.sequence.wrapping_add(1).max(1),
                 ..own
             },
-            None => {
+            newest => {
+                let takes_over = self.take_over_at().is_some_and(|at| at <= now);
                 self.claim_delay = rng.random_range(Duration::ZERO..CLAIM_SPREAD);
-                let term = self.newest.map_or(0, |newest| newest.term) + 1;
+                self.root_since = now;
+                let term = match newest {
+                    Some(newest) if takes_over => newest.term,
+                    newest => newest.map_or(0, |newest| newest.term) + 1,
+                };
                 Beacon {
                     // A mesh in which somebody has used the terms up begins anew.
                     term: if term > NUMBER_MAX { 1 } else { term },
-                    distance,
+                    distance: self.distance,
                     root: self.id,
                     sequence: 1,
                     hop: 0,
@@ -212,7 +235,23 @@ impl Tree {
         } else {
             PATIENCE_HALVES
         };
-        Some(heard_at + PERIOD / 2 * halves + self.claim_delay)
+        let silent_at = heard_at + PERIOD / 2 * halves + self.claim_delay;
+        Some(
+            self.take_over_at()
+                .map_or(silent_at, |at| at.min(silent_at)),
+        )
+    }
+
+    /// When this node takes the place of the root, if it is clearly nearer to the middle.
+    fn take_over_at(&self) -> Option<Instant> {
+        let root = self.newest?.distance;
+        let enough = self.distance / 8 + TAKE_OVER_MARGIN;
+        let is_nearer = self
+            .distance
+            .checked_add(enough)
+            .is_some_and(|least| least <= root);
+        let delay = (TAKE_OVER_DELAY * self.distance).min(TAKE_OVER_DELAY_MAX);
+        is_nearer.then(|| self.root_since + delay + self.claim_delay)
     }
 
     fn compare(&self, beacon: &Beacon) -> Order {
@@ -255,6 +294,9 @@ impl Tree {
             ..*beacon
         });
         let is_same = before.is_some_and(|before| rank(&before) == rank(beacon));
+        if !is_same {
+            self.root_since = now;
+        }
         self.heard_at = Some(now);
         self.has_lost_root = false;
         match self.parent {
@@ -347,7 +389,8 @@ mod tests {
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(1);
         let mut tree = Tree::new(NodeId(5), false, now, &mut rng);
         tree.on_joined(now);
-        assert!(tree.expire(40, now + PERIOD * 2, &mut rng));
+        tree.set_distance(40);
+        assert!(tree.expire(now + PERIOD * 2, &mut rng));
         assert_eq!(tree.beacon().map(|own| own.distance), Some(40));
         let claims = [
             (41, 1, Verdict::Known),
@@ -368,5 +411,48 @@ mod tests {
             assert_eq!(tree.on_beacon(peer, claim, now), verdict, "{distance} {id}");
         }
         assert_eq!(tree.root(), Some(NodeId(9)));
+    }
+
+    /// After how long a node at this distance is the root in place of one at that, whose beacons go on.
+    fn takes_over(own: u32, root: u32) -> Option<Duration> {
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(1);
+        let start = Instant::now();
+        let mut tree = Tree::new(NodeId(9), false, start, &mut rng);
+        tree.set_distance(own);
+        tree.on_joined(start);
+        for sequence in 1..60 {
+            let now = start + PERIOD * (sequence - 1);
+            let beacon = Beacon {
+                term: 7,
+                distance: root,
+                root: NodeId(1),
+                sequence,
+                hop: 3,
+            };
+            tree.on_beacon(PeerKey(1), beacon, now);
+            let due = tree.next_deadline().filter(|at| *at < now + PERIOD);
+            if due.is_some_and(|at| tree.expire(at, &mut rng)) {
+                let told = tree.beacon().map(|own| (own.term, own.distance, own.root));
+                assert_eq!(told, Some((7, own, NodeId(9))));
+                return due.map(|at| at - start);
+            }
+        }
+        None
+    }
+
+    #[test]
+    fn who_is_clearly_nearer_than_the_root_takes_its_place_the_nearest_first() {
+        let within = |own, root, millis| {
+            let after = takes_over(own, root).expect("it is nearer");
+            let least = Duration::from_millis(millis);
+            assert!((least..least + CLAIM_SPREAD).contains(&after), "{after:?}");
+        };
+        within(40, 80, 20_000);
+        within(67, 80, 33_500);
+        within(64, DISTANCE_UNKNOWN, 32_000);
+        within(800, 1000, 60_000);
+        for (own, root) in [(68, 80), (80, 80), (0, 4), (DISTANCE_UNKNOWN, u32::MAX)] {
+            assert_eq!(takes_over(own, root), None, "{own} {root}");
+        }
     }
 }

@@ -8,6 +8,7 @@ use rand::RngExt;
 use super::{
     Mesh, Output, PeerKey, Side, code,
     control::{Control, NUMBER_MAX, Role, URLS_MAX},
+    distance,
     neighbors::{Reach, Stage},
     overlay::{self, DIAL_PATIENCE, Purpose, Rest},
 };
@@ -24,6 +25,9 @@ const SHUFFLE_INTERVAL_FEW: Duration = Duration::from_secs(1);
 const REVIVE_INTERVAL_ALONE: Duration = Duration::from_secs(5);
 /// Until the next look at the connections when something is wanted that cannot be had yet.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(1);
+/// Between two dials that are only to see how far somebody is, and how many of them a node makes in its life.
+const MEASURE_INTERVAL: Duration = Duration::from_secs(10);
+const MEASURED_MAX: usize = 16;
 /// Steps of a random walk.
 const WALK_STEPS: u8 = 4;
 /// Neighbors that a node wants which others cannot dial, or which relays for nobody.
@@ -64,6 +68,11 @@ impl Mesh {
             self.rotate(now);
             self.wake_upkeep(now);
         }
+        if is_due(self.timers.measure) {
+            self.timers.measure = None;
+            self.measure(now);
+            self.wake_upkeep(now);
+        }
         if is_due(self.timers.revive) {
             self.timers.revive = None;
             self.revive(now);
@@ -85,6 +94,10 @@ impl Mesh {
         }
         self.fill(now);
         self.verify(now);
+        let is_search_over = self
+            .begun_at
+            .is_some_and(|at| now.saturating_duration_since(at) >= distance::SEARCH);
+        self.tree.set_distance(self.distance.millis(is_search_over));
         self.set_timers(now);
     }
 
@@ -130,6 +143,9 @@ impl Mesh {
         }
         if !is_alone && self.timers.rotate.is_none() {
             self.timers.rotate = Some(self.in_about(ROTATE_INTERVAL, now));
+        }
+        if self.timers.measure.is_none() && self.next_to_measure().is_some() {
+            self.timers.measure = Some(self.in_about(MEASURE_INTERVAL, now));
         }
         if self.overlay.has_dead() {
             let interval = if is_alone {
@@ -293,6 +309,25 @@ impl Mesh {
         if self.is_spare(old) {
             self.release(old, code::NORMAL, "replaced by another neighbor", now);
         }
+    }
+
+    /// Dials one only to see how far it is: a node that knows no more than its neighbors cannot say how near it is
+    /// to the middle of a large mesh.
+    fn measure(&mut self, now: Instant) {
+        if let Some(url) = self.next_to_measure()
+            && self.dial(&url, Purpose::Measure, now)
+        {
+            self.measured.push(url);
+        }
+    }
+
+    /// The root, which a leaf will never be, is to be near to all.
+    fn next_to_measure(&mut self) -> Option<PeerUrl> {
+        if self.config.is_leaf || self.measured.len() == MEASURED_MAX || !self.distance.is_vague() {
+            return None;
+        }
+        let fits = |url: &PeerUrl| !self.neighbors.knows(url) && !self.measured.contains(url);
+        self.overlay.candidate(&mut self.rng, fits)
     }
 
     fn revive(&mut self, now: Instant) {

@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use super::table::{Table, url};
 use crate::{
@@ -264,9 +264,9 @@ fn who_was_stopped_for_a_while_does_not_take_the_others_for_silent() {
 }
 
 #[test]
-fn who_claims_the_root_tells_how_long_those_it_has_dialed_take_to_answer() {
+fn who_claims_the_root_tells_how_long_others_take_to_answer() {
     let mut table = Table::with_nodes(1);
-    for (other, millis) in [(1, 30), (2, 50), (3, 40)] {
+    for (other, millis) in (1..=16).map(|other| (other, 30 + 20 * (other % 2))) {
         let (key, dialed) = (PeerKey(other), Side::Dialed(url(other as usize)));
         let address = url(other as usize).host().parse().expect("an address");
         table.nodes[0].on_opened(key, dialed, address, table.now);
@@ -286,5 +286,36 @@ fn who_claims_the_root_tells_how_long_those_it_has_dialed_take_to_answer() {
         table.now = table.nodes[0].next_deadline().expect("it will claim");
         table.nodes[0].expire(table.now);
     };
-    assert_eq!((claim.distance, claim.hop), (40, 0));
+    // The mean, and what chance may have taken from it.
+    assert_eq!((claim.distance, claim.hop), (50, 0));
+}
+
+#[test]
+fn a_node_dials_some_only_to_see_how_far_they_are_once_each() {
+    let mut table = Table::with_nodes(80);
+    (1..80).for_each(|node| {
+        table.connect(node, 0);
+    });
+    table.pass(600 * SECOND);
+    let mut all = 0;
+    for node in &table.nodes {
+        let measured: BTreeSet<_> = node.measured.iter().map(ToString::to_string).collect();
+        assert_eq!(measured.len(), node.measured.len(), "twice the same");
+        assert!(measured.len() <= 16, "{measured:?}");
+        all += measured.len();
+    }
+    assert!(all > 80, "{all}");
+}
+
+#[test]
+fn where_all_are_neighbors_nobody_is_dialed_to_see_how_far_it_is() {
+    let mut table = Table::with_nodes(5);
+    (1..5).for_each(|node| {
+        table.connect(node, 0);
+    });
+    table.pass(300 * SECOND);
+    for node in &table.nodes {
+        assert_eq!(node.measured, []);
+        assert_eq!(node.distance.millis(true), 0, "those at a table are near");
+    }
 }
