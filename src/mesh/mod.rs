@@ -312,6 +312,7 @@ impl Mesh {
     pub(crate) fn standing(&self) -> Standing {
         Standing {
             neighbors: self.neighbors.members().count(),
+            neighbors_wanted: self.degree_wanted(),
             greeting: self.neighbors.greeting_count(),
             is_root: self.tree.is_root(),
             root: self.tree.root(),

@@ -65,6 +65,8 @@ impl fmt::Display for News {
 pub(crate) struct Standing {
     /// Neighbors that have said hello.
     pub(crate) neighbors: usize,
+    /// As many as it looks for.
+    pub(crate) neighbors_wanted: usize,
     /// Connections that have not.
     pub(crate) greeting: usize,
     pub(crate) is_root: bool,

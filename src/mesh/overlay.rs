@@ -289,9 +289,10 @@ impl Overlay {
         self.failed.get(&host).is_some_and(|until| *until > now)
     }
 
-    /// Nobody answers there.
+    /// Nobody answers there, whatever the path.
     pub(super) fn on_failed(&mut self, url: &PeerUrl, now: Instant) {
-        self.forget(url);
+        let is_there = |known: &PeerUrl| (known.host(), known.port()) == (url.host(), url.port());
+        self.passive.retain(|(known, _)| !is_there(known));
         while self.failed.len() >= FAILED_MAX {
             let oldest = self.failed.iter().min_by_key(|(_, until)| **until);
             let oldest = oldest.map(|(host, _)| host.clone());

@@ -166,7 +166,7 @@ impl Mesh {
     }
 
     /// Neighbors that this node wants.
-    fn degree_wanted(&self) -> usize {
+    pub(super) fn degree_wanted(&self) -> usize {
         if self.config.is_leaf || self.overlay.is_out_of_reach() {
             self.config.degree.min(DEGREE_UNDIALABLE)
         } else {

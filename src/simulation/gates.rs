@@ -278,8 +278,7 @@ impl Gate {
                 findings.at_most("half-open connections", joined.half_open as f64, 0.0);
                 // Configured peers are kept beside the others.
                 let degree_max = DEGREE_MAX_DEFAULT + reports[0].scenario.seeds;
-                let degree_min = reports[0].scenario.degree;
-                findings.at_least("least degree", settled.degree_min as f64, degree_min as f64);
+                findings.at_most("nodes with too few neighbors", settled.needy as f64, 0.0);
                 findings.at_most(
                     "greatest degree",
                     settled.degree_max as f64,

@@ -199,6 +199,7 @@ const OVERLAY: &[Column] = &[
         } = phase.overlay;
         format!("{degree_min}/{degree_mean:.1}/{degree_max}")
     }),
+    ("needy", |phase| phase.overlay.needy.to_string()),
     ("doubled", |phase| phase.overlay.doubled.to_string()),
     ("half-open", |phase| phase.overlay.half_open.to_string()),
     ("components", |phase| phase.overlay.components.to_string()),

@@ -22,6 +22,8 @@ pub struct Overlay {
     pub degree_mean: f64,
     /// Greatest number of neighbors.
     pub degree_max: usize,
+    /// Nodes that have had fewer neighbors than they look for, for longer than 5 s.
+    pub needy: usize,
     /// Pairs of nodes with more than one connection for longer than 5 s.
     pub doubled: usize,
     /// Connections that only one of two running nodes has believed in for longer than 5 s.
@@ -79,6 +81,9 @@ pub(super) fn survey(world: &World, depth: Depth) -> Overlay {
         degrees += standing.neighbors;
         overlay.degree_min = overlay.degree_min.min(standing.neighbors);
         overlay.degree_max = overlay.degree_max.max(standing.neighbors);
+        let lost_at = world.nodes[*host as usize].lost_at;
+        let is_needy = standing.neighbors < standing.neighbors_wanted;
+        overlay.needy += usize::from(is_needy && world.now.since(lost_at) > SETTLED);
         overlay.roots += usize::from(standing.is_root);
     }
     overlay.degree_mean = degrees as f64 / members.len().max(1) as f64;

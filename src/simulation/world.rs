@@ -34,6 +34,8 @@ pub(super) struct Node {
     wake_at: Moment,
     /// When it had its first neighbor: from then on it should get everything.
     pub(super) joined_at: Moment,
+    /// When it has heard last that a connection is gone.
+    pub(super) lost_at: Moment,
     /// It is there to break things: nobody counts what it gets.
     pub(super) is_hostile: bool,
 }
@@ -80,6 +82,7 @@ impl World {
             dialing: Dialing::default(),
             wake_at: Moment::NEVER,
             joined_at: Moment::NEVER,
+            lost_at: Moment::default(),
             is_hostile: false,
         };
         Self {
@@ -257,7 +260,9 @@ impl World {
             Happening::Failed(attempt) => self.dial_failed(host, attempt),
             Happening::Closed(ending) => {
                 let wait = self.attempt();
-                let dialing = &mut self.nodes[host as usize].dialing;
+                let node = &mut self.nodes[host as usize];
+                node.lost_at = self.now;
+                let dialing = &mut node.dialing;
                 let again = dialing.on_closed(end, wait, self.now, &mut self.chance);
                 if let Some(after) = again {
                     let at = self.now.after(after);
