@@ -70,9 +70,21 @@ impl Series {
         self.0.len()
     }
 
-    pub(crate) fn median(&self) -> f64 {
+    fn sorted(&self) -> Vec<f64> {
         let mut values = self.0.clone();
         values.sort_by(f64::total_cmp);
+        values
+    }
+
+    /// The least that so many of a hundred do not exceed.
+    pub(crate) fn percentile(&self, percent: usize) -> f64 {
+        let values = self.sorted();
+        let place = (values.len() * percent).div_ceil(100).saturating_sub(1);
+        values.get(place).copied().unwrap_or(f64::NAN)
+    }
+
+    pub(crate) fn median(&self) -> f64 {
+        let values = self.sorted();
         match values.len() {
             0 => f64::NAN,
             length if length % 2 == 1 => values[length / 2],

@@ -23,7 +23,7 @@ pub(crate) enum Scenario {
     Stream,
     /// A hundred small messages to all at once.
     Burst,
-    /// What a peer publishes, to all others.
+    /// What a peer publishes, to all others: what that costs, and how soon everyone has it.
     Relay,
     /// Accepting, relaying and the memory of idle peers, with the servers that people would pick instead.
     Rivals,
@@ -47,6 +47,8 @@ pub(crate) struct Plan {
     pub(crate) rounds: usize,
     /// Deliveries that a broadcast is repeated for, so that a sample is some tens of milliseconds.
     pub(crate) deliveries: usize,
+    /// Messages of which it is measured how soon everyone has them: enough that one in a hundred is more than one.
+    pub(crate) served: usize,
     /// Answered pings of a sample.
     pub(crate) pings: usize,
     pub(crate) stalled_messages: usize,
@@ -60,6 +62,7 @@ impl Plan {
             peers: vec![1000, 8000],
             rounds: 9,
             deliveries: 16_000,
+            served: 300,
             pings: 40_000,
             stalled_messages: 3000,
             idle: Duration::from_secs(10),
@@ -71,6 +74,7 @@ impl Plan {
             peers: vec![1000],
             rounds: 3,
             deliveries: 8000,
+            served: 100,
             pings: 8000,
             idle: Duration::from_secs(3),
             ..Self::full()
@@ -82,6 +86,7 @@ impl Plan {
             peers: vec![20],
             rounds: 1,
             deliveries: 40,
+            served: 20,
             pings: 40,
             stalled_messages: 100,
             idle: Duration::from_millis(100),

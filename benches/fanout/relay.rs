@@ -4,7 +4,7 @@
 use crate::Outcome;
 use crate::chain::Chain;
 use crate::measure::Series;
-use crate::plan::{Plan, in_turns};
+use crate::plan::{Plan, Scenario, in_turns};
 use crate::servers::{FLOOR, SERVERS, UWEBSOCKETS, WSMESH};
 use crate::subject::Subject;
 use crate::table::{Column, Report, Row};
@@ -24,6 +24,12 @@ const RELAY_BY_FLOOR_MAX: f64 = 1.05;
 const RELAY_BURST_BY_FLOOR_MAX: f64 = 2.0;
 /// … and of what the fastest of the others needs.
 const RELAY_BY_UWEBSOCKETS_MAX: f64 = 1.0;
+/// Time until everyone has a message, as a multiple of the floor's: half of the messages, and all but one in a
+/// hundred.
+const SERVED_BYTES: usize = 1024;
+const SERVED_BY_FLOOR_MAX: [(usize, f64); 2] = [(50, 1.10), (99, 1.25)];
+/// Messages of one turn.
+const SERVED_AT_ONCE: usize = 10;
 /// CPU time of a node that passes a message from one neighbor to another.
 const HOP_MICROSECONDS_MAX: f64 = 20.0;
 
@@ -66,6 +72,43 @@ pub(crate) fn relay(
     let row = Row::new(name, peers, "µs/delivery", columns);
     report.ratio(&row, WSMESH, FLOOR, RELAY_BURST_BY_FLOOR_MAX);
     report.rows.push(row);
+    if plan.has(Scenario::Relay) {
+        served(plan, peers, &mut subjects, report)?;
+    }
+    Ok(())
+}
+
+/// How soon everyone has a message. The two take turns, so that what slows the machine for a while slows both.
+fn served(
+    plan: &Plan,
+    peers: usize,
+    subjects: &mut [Option<Subject>],
+    report: &mut Report,
+) -> Outcome<()> {
+    eprintln!(
+        "{} messages until everyone has them, {peers} peers …",
+        plan.served
+    );
+    let mut series = vec![Series::default(); SERVERS.len()];
+    for turn in 0..plan.served / SERVED_AT_ONCE * 2 {
+        // First the one, then the other; then the other is first.
+        let which = [FLOOR, WSMESH][(turn + turn / 2) % 2];
+        if let Some(subject) = &mut subjects[which] {
+            for seconds in subject.publish_timed(SERVED_AT_ONCE, SERVED_BYTES)? {
+                series[which].push(seconds * 1e3);
+            }
+        }
+    }
+    for (percent, wanted) in SERVED_BY_FLOOR_MAX {
+        let columns = series.iter().map(|all| match all.count() {
+            0 => Column::default(),
+            _ => Column::of(all.percentile(percent)),
+        });
+        let name = format!("everyone has {SERVED_BYTES} B, p{percent}");
+        let row = Row::new(name, peers, "ms", columns.collect());
+        report.ratio(&row, WSMESH, FLOOR, wanted);
+        report.rows.push(row);
+    }
     Ok(())
 }
 

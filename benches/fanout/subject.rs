@@ -101,10 +101,7 @@ impl Subject {
     /// Lets the server send to all after a pause, `times` times, and waits each time until every
     /// peer has received every message, whole and as it was sent.
     pub(crate) fn send(&mut self, times: usize, command: ServerCommand) -> Outcome<Cost> {
-        let pause = PAUSE.saturating_sub(self.last_sent.elapsed());
-        if !pause.is_zero() {
-            thread::sleep(pause);
-        }
+        self.pause();
         self.send_on(times, command)
     }
 
@@ -139,10 +136,7 @@ impl Subject {
     /// Lets that peer publish after a pause, `times` times `count` messages at once, and waits each time until
     /// every other peer has received all.
     pub(crate) fn publish(&mut self, times: usize, count: usize, bytes: usize) -> Outcome<Cost> {
-        let pause = PAUSE.saturating_sub(self.last_sent.elapsed());
-        if !pause.is_zero() {
-            thread::sleep(pause);
-        }
+        self.pause();
         let cost = self.costs(|subject| {
             for _ in 0..times {
                 subject.generator.publish(count, bytes)?;
@@ -151,6 +145,26 @@ impl Subject {
         });
         self.last_sent = Instant::now();
         cost
+    }
+
+    /// The same with single messages. Gives for each the seconds until every other peer has received it.
+    pub(crate) fn publish_timed(&mut self, times: usize, bytes: usize) -> Outcome<Vec<f64>> {
+        self.pause();
+        let mut served = Vec::with_capacity(times);
+        for _ in 0..times {
+            let published = Instant::now();
+            self.generator.publish(1, bytes)?;
+            served.push(published.elapsed().as_secs_f64());
+        }
+        self.last_sent = Instant::now();
+        Ok(served)
+    }
+
+    fn pause(&self) {
+        let pause = PAUSE.saturating_sub(self.last_sent.elapsed());
+        if !pause.is_zero() {
+            thread::sleep(pause);
+        }
     }
 
     /// Lets every peer send a ping and get its answer, `rounds` times.

@@ -16,6 +16,17 @@ pub(crate) struct Column {
     pub(crate) generator_shares: Series,
 }
 
+impl Column {
+    pub(crate) fn of(value: f64) -> Self {
+        let mut values = Series::default();
+        values.push(value);
+        Self {
+            values,
+            ..Self::default()
+        }
+    }
+}
+
 /// One scenario: a column for each of [`SERVERS`], or for the first of them.
 pub(crate) struct Row {
     name: String,
