@@ -110,7 +110,7 @@ mod subprotocol;
 pub use config::Config;
 pub use counters::Counters;
 pub use message::Message;
-pub use net::PeerName;
+pub use net::{PeerName, TlsError};
 pub use node::{
     BroadcastError, Handle, Node, Output, PublishError, Received, RunError, StartError,
 };

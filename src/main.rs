@@ -10,10 +10,13 @@ mod console;
 use std::error::Error;
 use std::process::ExitCode;
 
-use wsmesh::{Config, Node, Printable};
+use wsmesh::{Config, Node, Printable, StartError};
 
 use crate::cli::{Cli, Subcommand, usage_error};
 use crate::console::{LogStream, StdoutOutput, start_logging};
+
+/// An option is wrong, or a file that it names.
+const STATUS_WRONG: u8 = 2;
 
 fn main() -> ExitCode {
     let mut cli = Cli::from_process();
@@ -38,8 +41,12 @@ fn main() -> ExitCode {
     let code = match run(config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
+            let is_configuration = matches!(error.downcast_ref(), Some(StartError::Tls(_)));
             log_stream.say(error);
-            ExitCode::FAILURE
+            match is_configuration {
+                true => ExitCode::from(STATUS_WRONG),
+                false => ExitCode::FAILURE,
+            }
         }
     };
     log_stream.finish();

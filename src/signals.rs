@@ -9,7 +9,6 @@ use mio::{Interest, Registry};
 use signal_hook::{
     consts::{SIGINT, SIGTERM},
     flag,
-    low_level::signal_name,
 };
 
 use crate::net::Source;
@@ -27,8 +26,17 @@ impl std::fmt::Debug for Signals {
     }
 }
 
+/// What has arrived.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Arrived {
+    /// It is to stop.
+    pub(crate) is_stop: bool,
+    /// One of the others.
+    pub(crate) is_other: bool,
+}
+
 impl Signals {
-    /// SIGINT and SIGTERM ask to stop; `others` are told of in the log and do nothing else.
+    /// SIGINT and SIGTERM ask to stop; what `others` mean is not known here.
     pub(crate) fn new(registry: &Registry, others: &[i32]) -> io::Result<Self> {
         // The second signal must end the process even if the loop does not get to it any more, so
         // it does that in the handler. Handlers run in the order of their registration: the first
@@ -48,15 +56,20 @@ impl Signals {
         Ok(Self { signals })
     }
 
-    /// Takes the signals that have arrived. Returns whether one of them asks to stop.
-    pub(crate) fn is_stop_pending(&mut self) -> bool {
-        let mut stop = false;
+    /// Takes the signals that have arrived.
+    pub(crate) fn take(&mut self) -> Arrived {
+        let mut arrived = Arrived::default();
         for signal in self.signals.pending() {
             match signal {
-                SIGINT | SIGTERM => stop = true,
-                other => log::info!("{}: going on", signal_name(other).unwrap_or("a signal")),
+                SIGINT | SIGTERM => arrived.is_stop = true,
+                _ => arrived.is_other = true,
             }
         }
-        stop
+        arrived
+    }
+
+    /// Takes the signals that have arrived. Returns whether one of them asks to stop.
+    pub(crate) fn is_stop_pending(&mut self) -> bool {
+        self.take().is_stop
     }
 }

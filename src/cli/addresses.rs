@@ -11,7 +11,7 @@ pub(super) struct AddressOptions {
     ///
     /// A name with several addresses,
     /// as localhost often is, listens on all of them. Port 0 lets the system choose; the log
-    /// says which port it is. May be repeated or given as a list with commas. Without it the
+    /// says which port it is. With wss:// in front TLS is spoken there: see --tls-cert. May be repeated or given as a list with commas. Without it the
     /// node only dials, and --peers is required.
     #[arg(
         short,
@@ -23,7 +23,7 @@ pub(super) struct AddressOptions {
     #[arg(value_parser = typed::<BindAddress>())]
     pub(super) bind: Vec<BindAddress>,
 
-    /// Dial these peers (ws://host[:port][/path][?query])
+    /// Dial these peers (ws:// or wss://host[:port][/path][?query])
     ///
     /// A list with
     /// commas, and may be repeated; an empty item is an error, the same URL twice is dialed

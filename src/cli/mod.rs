@@ -11,6 +11,7 @@ mod mesh;
 mod messages;
 mod reporting;
 mod simulate;
+mod tls;
 mod typed;
 
 use std::ffi::OsString;
@@ -24,7 +25,7 @@ use wsmesh::config::Template;
 
 use self::{
     addresses::AddressOptions, bench::BenchOptions, limits::LimitOptions, logging::LoggingOptions,
-    mesh::MeshOptions, messages::MessageOptions, simulate::SimulateOptions,
+    mesh::MeshOptions, messages::MessageOptions, simulate::SimulateOptions, tls::TlsOptions,
 };
 
 /// A node of a brokerless WebSocket mesh
@@ -43,6 +44,8 @@ pub(crate) struct Cli {
     messages: MessageOptions,
     #[command(flatten, next_help_heading = "Mesh")]
     mesh: MeshOptions,
+    #[command(flatten, next_help_heading = "TLS")]
+    tls: TlsOptions,
     #[command(flatten, next_help_heading = "Limits")]
     limits: LimitOptions,
     #[command(flatten, next_help_heading = "Logging")]
@@ -122,6 +125,7 @@ impl Cli {
             mesh: self.mesh.into(),
             echo: self.messages.echo,
             slow_peer: self.messages.slow_peer,
+            tls: self.tls.into(),
             limits: self.limits.into(),
         };
         config.check().map_err(usage_error)?;
@@ -196,7 +200,9 @@ fn command() -> clap::Command {
 mod tests {
     use super::*;
     use std::time::Duration;
-    use wsmesh::config::{BroadcastScope, HistoryLimits, Limits, MeshConfig, SlowPeer};
+    use wsmesh::config::{
+        BroadcastScope, HistoryLimits, Limits, MeshConfig, Pin, SlowPeer, TlsConfig,
+    };
 
     fn cli(line: &str) -> Result<Cli, clap::Error> {
         let words = std::iter::once("wsmesh").chain(line.split_whitespace());
@@ -259,10 +265,12 @@ mod tests {
              --outbox 1MB --ping-interval off --close-timeout 15s --shutdown-timeout 16s \
              --retry-min 17ms --retry-max 18s --broadcast-scope mesh --relay off --network n \
              --advertise ws://a,ws://b --advertise ws://c --degree 6 --hops 7 --history 8s \
-             --history-messages 9 --history-bytes 10KiB --max-publish-rate 19",
+             --history-messages 9 --history-bytes 10KiB --max-publish-rate 19 --bind wss://a:4 --tls-cert c1 --tls-key k1 \
+             --tls-client-ca a1 --tls-ca a2 --tls-client-cert c2 --tls-client-key k2 \
+             --tls-pin sha256/AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=",
         );
         let expected = Config {
-            binds: ["a:1", "b:2", "[::1]:3"]
+            binds: ["a:1", "b:2", "[::1]:3", "wss://a:4"]
                 .map(|bind| bind.parse().unwrap())
                 .to_vec(),
             peers: ["ws://a", "ws://b/x", "ws://c"]
@@ -288,6 +296,15 @@ mod tests {
             },
             echo: true,
             slow_peer: SlowPeer::DropOldest,
+            tls: TlsConfig {
+                cert: Some("c1".into()),
+                key: Some("k1".into()),
+                client_ca: Some("a1".into()),
+                ca: Some("a2".into()),
+                pins: vec![Pin::new(std::array::from_fn(|place| place as u8))],
+                client_cert: Some("c2".into()),
+                client_key: Some("k2".into()),
+            },
             limits: Limits {
                 connections_max: 11,
                 connections_per_address_max: 12,
@@ -343,7 +360,7 @@ mod tests {
                 "-p localhost:8080",
                 ["--peers: `localhost:8080`", "ws://localhost:8080"],
             ),
-            ("-p wss://a", ["--peers: `wss://a`", "not supported yet"]),
+            ("-p https://a", ["--peers: `https://a`", "write wss://a"]),
             ("-p ws://a,", ["--peers: `` is empty", "stray comma"]),
             ("-b a:1 --interval 10", ["--interval: `10`", "no unit"]),
             ("-b a:1 --interval -1s", ["--interval: `-1s`", "negative"]),
@@ -406,6 +423,22 @@ mod tests {
             (
                 "-b a:1 --max-publish-rate 5/s",
                 ["--max-publish-rate: `5/s`", "or write off"],
+            ),
+            (
+                "-b wss://a:1",
+                ["--bind wss://a:1 without --tls-cert", "--tls-key FILE"],
+            ),
+            (
+                "-b wss://a:1 --tls-cert c",
+                ["--tls-cert c without --tls-key", "both"],
+            ),
+            (
+                "-b a:1 --tls-client-ca c",
+                ["--tls-client-ca without", "--bind wss://"],
+            ),
+            (
+                "-b a:1 --tls-pin sha256/AA==",
+                ["--tls-pin: `sha256/AA==`", "44 characters"],
             ),
             ("-b a:1 --foo", ["--foo", "--help"]),
         ] {

@@ -36,7 +36,7 @@ pub(super) enum Problem {
     Empty,
     #[error("contains white space or control characters")]
     Blank,
-    #[error("is a URL, but an address to listen on has neither scheme nor path")]
+    #[error("is a URL, but an address to listen on has no path, and no scheme but wss:// for TLS")]
     UrlToBind,
     #[error("is a port alone: write localhost:PORT, 0.0.0.0:PORT or [::]:PORT")]
     PortAlone,
@@ -62,12 +62,6 @@ pub(super) enum Problem {
     Scheme(String),
     #[error("is a web address: write {}", Printable(.0))]
     Http(String),
-    #[error("is a web address with TLS, and wss:// (TLS) is not supported yet")]
-    Https,
-    #[error(
-        "cannot be dialed: wss:// (TLS) is not supported yet, dial ws:// or put a TLS proxy between"
-    )]
-    Tls,
     #[error("contains a user or password, which wsmesh would not send")]
     UserInfo,
     #[error("contains a fragment (#…), which is never sent")]

@@ -9,14 +9,18 @@ use super::address::{
     AddressError, Bracketed, Problem, check_characters, checked_host, parse_port, split_authority,
 };
 
-/// An address to listen on: `host:port`, `ip:port` or `[ipv6]:port`. Port 0 lets the system
-/// choose.
+/// In front of an address where TLS is spoken.
+const WSS: &str = "wss://";
+
+/// An address to listen on: `host:port`, `ip:port` or `[ipv6]:port`, with `wss://` in front where TLS is
+/// spoken. Port 0 lets the system choose.
 ///
 /// ```
 /// use wsmesh::config::BindAddress;
 ///
 /// let address: BindAddress = "[::1]:8080".parse()?;
 /// assert_eq!((address.host(), address.port()), ("::1", 8080));
+/// assert!(!address.is_tls() && "wss://localhost:8443".parse::<BindAddress>()?.is_tls());
 /// # Ok::<(), wsmesh::config::AddressError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -24,9 +28,15 @@ pub struct BindAddress {
     /// Without brackets.
     host: String,
     port: u16,
+    is_tls: bool,
 }
 
 impl BindAddress {
+    /// Whether TLS is spoken there.
+    pub fn is_tls(&self) -> bool {
+        self.is_tls
+    }
+
     /// Name or address of the host; an IPv6 address without brackets.
     pub fn host(&self) -> &str {
         &self.host
@@ -42,6 +52,7 @@ impl BindAddress {
         BindAddress {
             host: self.host.clone(),
             port,
+            is_tls: self.is_tls,
         }
     }
 }
@@ -51,23 +62,31 @@ impl FromStr for BindAddress {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         parse_bind(text).map_err(|problem| {
-            AddressError::new(text, problem, "host:port, ip:port or [ipv6]:port")
+            let expected = "host:port, ip:port or [ipv6]:port, with wss:// in front for TLS";
+            AddressError::new(text, problem, expected)
         })
     }
 }
 
 impl Display for BindAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", Bracketed(&self.host), self.port)
+        let scheme = if self.is_tls { WSS } else { "" };
+        write!(f, "{scheme}{}:{}", Bracketed(&self.host), self.port)
     }
 }
 
 fn parse_bind(text: &str) -> Result<BindAddress, Problem> {
     check_characters(text)?;
-    if text.contains("//") {
+    let start = text.split_at_checked(WSS.len());
+    let is_wss = |(scheme, _): &(&str, &str)| scheme.eq_ignore_ascii_case(WSS);
+    let (text, is_tls) = match start.filter(is_wss) {
+        Some((_, text)) => (text, true),
+        None => (text, false),
+    };
+    if text.contains('/') {
         return Err(Problem::UrlToBind);
     }
-    if text.bytes().all(|byte| byte.is_ascii_digit()) {
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(Problem::PortAlone);
     }
     let (host, port) = split_authority(text)?;
@@ -77,6 +96,7 @@ fn parse_bind(text: &str) -> Result<BindAddress, Problem> {
     Ok(BindAddress {
         host: checked_host(host)?,
         port: port.ok_or(Problem::PortMissing).and_then(parse_port)?,
+        is_tls,
     })
 }
 
@@ -105,6 +125,12 @@ mod tests {
             let address = bind(text).unwrap();
             assert_eq!((address.host(), address.port()), (host, port));
             assert_eq!(address.to_string(), text);
+            assert!(!address.is_tls());
+            let encrypted = bind(&format!("WSS://{text}")).unwrap();
+            assert_eq!((encrypted.host(), encrypted.port()), (host, port));
+            assert!(encrypted.is_tls() && encrypted.with_port(7).is_tls());
+            assert_eq!(encrypted.to_string(), format!("wss://{text}"));
+            assert_ne!(encrypted, address);
             assert_eq!(address.with_port(7).port(), 7);
             assert_eq!(address.with_port(7).host(), host);
         }
@@ -133,10 +159,13 @@ mod tests {
             ("localhost:+80", "port `+80`"),
             ("localhost:http", "port `http`"),
             ("ws://localhost:8080", "is a URL"),
+            ("wss://localhost:8080/", "is a URL"),
+            ("wss://localhost", "names no port"),
+            ("wss://", "names no host"),
             ("//localhost:8080", "is a URL"),
             ("local host:8080", "white space"),
             ("localhost:8080\n", "white space"),
-            ("a/b:8080", "host `a/b`"),
+            ("a/b:8080", "is a URL"),
             ("münchen.example:80", "xn-- form"),
         ] {
             let error = bind(text).unwrap_err();
@@ -146,7 +175,7 @@ mod tests {
             );
             assert!(error.contains(part), "{text}: {error}");
             assert!(
-                error.ends_with("; expected host:port, ip:port or [ipv6]:port"),
+                error.ends_with("[ipv6]:port, with wss:// in front for TLS"),
                 "{error}"
             );
         }
@@ -159,7 +188,7 @@ mod tests {
         }
 
         #[test]
-        fn a_bind_address_is_shown_as_it_parses(text in "(\\[[0-9a-f:%]{0,12}\\]|[a-z0-9.:_-]{0,8}):[0-9]{0,6}") {
+        fn a_bind_address_is_shown_as_it_parses(text in "(wss://)?(\\[[0-9a-f:%]{0,12}\\]|[a-z0-9.:_-]{0,8}):[0-9]{0,6}") {
             if let Ok(address) = bind(&text) {
                 prop_assert_eq!(bind(&address.to_string()), Ok(address));
             }

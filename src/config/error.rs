@@ -1,6 +1,8 @@
 //! Why a configuration cannot work.
 
-use super::{PeerUrl, Size, Time, limits};
+use std::path::PathBuf;
+
+use super::{BindAddress, PeerUrl, Size, Time, limits};
 use crate::printable::Printable;
 
 /// Why a [`Config`](super::Config) cannot work. Names the flags and what was given.
@@ -100,6 +102,38 @@ pub enum ConfigError {
          (--peers ws://localhost:8080)"
     )]
     LeafAlone,
+    /// A certificate without its key, or the reverse.
+    #[error(
+        "{given} {} without {missing}: a certificate and its key are needed both (one file may hold \
+         them, then give it twice)",
+        file.display()
+    )]
+    TlsUnpaired {
+        /// The flag that was given.
+        given: &'static str,
+        /// What was given.
+        file: PathBuf,
+        /// The flag that is missing.
+        missing: &'static str,
+    },
+    /// An address to listen on with TLS, and nothing to prove who this is.
+    #[error(
+        "--bind {bind} without --tls-cert: TLS needs a certificate, so give --tls-cert FILE and \
+         --tls-key FILE, or write the address without wss://"
+    )]
+    TlsCertMissing {
+        /// The address.
+        bind: BindAddress,
+    },
+    /// A file for listeners with TLS, of which there are none.
+    #[error(
+        "{flag} without --bind wss://…: nothing would be encrypted; write --bind wss://HOST:PORT, or \
+         leave {flag} out"
+    )]
+    TlsUnused {
+        /// The flag.
+        flag: &'static str,
+    },
     /// A text for each peer where one text goes to all.
     #[error(
         "--message has {{index}}, the number of the receiving peer, but --broadcast-scope mesh \

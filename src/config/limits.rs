@@ -24,6 +24,14 @@ pub const READ_BUFFER_BYTES: usize = 32 * 1024;
 /// their share. Peers left over are first in the next turn.
 pub const READ_BYTES_PER_TURN: usize = 512 * 1024;
 
+/// What a step of a TLS handshake counts against [`READ_BYTES_PER_TURN`]: signing with a large key takes
+/// half a millisecond, so a crowd that connects must not have all of a turn.
+pub const TLS_STEP_BYTES: usize = 32 * 1024;
+
+/// Bytes that are encrypted ahead of what the socket takes, for one connection with TLS, and wait beside its
+/// outbox. More makes large messages cheaper, less keeps more under the account of the outbox.
+pub const TLS_SEND_BYTES_MAX: usize = 64 * 1024;
+
 /// Time until the next address of a name is tried beside the one still connecting (RFC 8305 §5).
 pub const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
@@ -173,6 +181,8 @@ const _: () = {
     // A head of default size is read in one turn.
     assert!(defaults.head_bytes_max <= READ_BUFFER_BYTES);
     assert!(READ_BUFFER_BYTES <= READ_BYTES_PER_TURN);
+    // Every turn has room for some steps of handshakes.
+    assert!(4 * TLS_STEP_BYTES <= READ_BYTES_PER_TURN);
     assert!(READMIT_PERCENT > 0 && READMIT_PERCENT < 100);
     // All addresses of a name get their turn before the handshake's deadline.
     assert!(

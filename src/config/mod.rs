@@ -14,6 +14,7 @@ mod mesh;
 mod peer_url;
 mod slow_peer;
 mod template;
+mod tls;
 mod units;
 
 use std::collections::HashSet;
@@ -31,6 +32,7 @@ pub use mesh::{BroadcastScope, HistoryLimits, MeshConfig, NetworkName, NetworkNa
 pub use peer_url::PeerUrl;
 pub use slow_peer::SlowPeer;
 pub use template::{Template, TemplateError, Values};
+pub use tls::{Pin, PinError, TlsConfig};
 pub use units::{
     Count, CountError, Every, EveryError, Size, SizeError, Time, TimeError, UpTo, UpToError,
 };
@@ -70,6 +72,8 @@ pub struct Config {
     pub echo: bool,
     /// What happens to a peer that does not read what is sent to it (`--slow-peer`).
     pub slow_peer: SlowPeer,
+    /// How the node proves who it is in TLS, and whom it believes.
+    pub tls: TlsConfig,
     /// Bounds of everything that peers can make grow.
     pub limits: Limits,
 }
@@ -86,6 +90,7 @@ impl Default for Config {
             mesh: MeshConfig::default(),
             echo: false,
             slow_peer: SlowPeer::default(),
+            tls: TlsConfig::default(),
             limits: Limits::default(),
         }
     }
@@ -103,6 +108,7 @@ impl Config {
         }
         self.limits.check()?;
         self.mesh.check()?;
+        self.tls.check(&self.binds)?;
         self.check_place()?;
         check_duration("--interval", self.interval)?;
         self.check_message()

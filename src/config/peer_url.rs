@@ -15,10 +15,11 @@ use super::{
     limits::CHANNEL_BYTES_MAX,
 };
 
-/// The port of `ws://` URLs that name none.
+/// The ports of `ws://` and of `wss://` URLs that name none.
 const WS_PORT: u16 = 80;
+const WSS_PORT: u16 = 443;
 
-/// A peer to dial: `ws://host[:port][/path][?query]`.
+/// A peer to dial: `ws://host[:port][/path][?query]`, or with TLS `wss://…`.
 ///
 /// Two URLs are equal when they lead to the same place: scheme and host regardless of case, the
 /// port and the path written out or not.
@@ -30,12 +31,15 @@ const WS_PORT: u16 = 80;
 /// assert_eq!((url.host(), url.port()), ("::1", 80));
 /// assert_eq!(url.target(), "/sensors?rate=5");
 /// assert_eq!(url.path(), "/sensors");
+/// let url: PeerUrl = "wss://node.example".parse()?;
+/// assert_eq!((url.is_tls(), url.port()), (true, 443));
 /// # Ok::<(), wsmesh::config::AddressError>(())
 /// ```
 #[derive(Debug, Clone)]
 pub struct PeerUrl {
     /// As typed, the scheme in lower case.
     text: String,
+    is_tls: bool,
     /// Without brackets, in lower case.
     host: String,
     port: u16,
@@ -44,24 +48,29 @@ pub struct PeerUrl {
 }
 
 impl PeerUrl {
+    /// Whether TLS is spoken there.
+    pub fn is_tls(&self) -> bool {
+        self.is_tls
+    }
+
     /// Name or address of the host in lower case; an IPv6 address without brackets, with its
     /// zone (`fe80::1%eth0`) if it has one.
     pub fn host(&self) -> &str {
         &self.host
     }
 
-    /// The port, 80 if the URL names none. Never 0.
+    /// The port; if the URL names none 80, and 443 with TLS. Never 0.
     pub fn port(&self) -> u16 {
         self.port
     }
 
     /// What belongs into the `Host` header: the host, an IPv6 address in brackets and without
-    /// its zone, and the port unless it is 80.
+    /// its zone, and the port unless it is the one that a URL need not name.
     pub fn host_header(&self) -> String {
         let host = self.host.split('%').next().unwrap_or_default();
-        match self.port {
-            WS_PORT => Bracketed(host).to_string(),
-            port => format!("{}:{port}", Bracketed(host)),
+        match self.port == default_port(self.is_tls) {
+            true => Bracketed(host).to_string(),
+            false => format!("{}:{}", Bracketed(host), self.port),
         }
     }
 
@@ -80,9 +89,16 @@ impl PeerUrl {
     }
 }
 
+impl PeerUrl {
+    /// Where it leads to.
+    fn place(&self) -> (bool, &str, u16, &str) {
+        (self.is_tls, &self.host, self.port, &self.target)
+    }
+}
+
 impl PartialEq for PeerUrl {
     fn eq(&self, other: &Self) -> bool {
-        (&self.host, self.port, &self.target) == (&other.host, other.port, &other.target)
+        self.place() == other.place()
     }
 }
 
@@ -90,7 +106,7 @@ impl Eq for PeerUrl {}
 
 impl Hash for PeerUrl {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        (&self.host, self.port, &self.target).hash(state);
+        self.place().hash(state);
     }
 }
 
@@ -98,8 +114,8 @@ impl FromStr for PeerUrl {
     type Err = AddressError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        parse_peer(text)
-            .map_err(|problem| AddressError::new(text, problem, "ws://host[:port][/path][?query]"))
+        let expected = "ws://host[:port][/path][?query], or wss:// for TLS";
+        parse_peer(text).map_err(|problem| AddressError::new(text, problem, expected))
     }
 }
 
@@ -110,18 +126,26 @@ impl Display for PeerUrl {
     }
 }
 
+fn default_port(is_tls: bool) -> u16 {
+    match is_tls {
+        false => WS_PORT,
+        true => WSS_PORT,
+    }
+}
+
 fn parse_peer(text: &str) -> Result<PeerUrl, Problem> {
     check_characters(text)?;
     let Some((scheme, rest)) = text.split_once("://") else {
         return Err(Problem::SchemeMissing(format!("ws://{text}")));
     };
-    match scheme.to_ascii_lowercase().as_str() {
-        "ws" => {}
-        "wss" => return Err(Problem::Tls),
+    let scheme = scheme.to_ascii_lowercase();
+    let is_tls = match scheme.as_str() {
+        "ws" => false,
+        "wss" => true,
         "http" => return Err(Problem::Http(format!("ws://{rest}"))),
-        "https" => return Err(Problem::Https),
-        _ => return Err(Problem::Scheme(scheme.to_owned())),
-    }
+        "https" => return Err(Problem::Http(format!("wss://{rest}"))),
+        _ => return Err(Problem::Scheme(scheme)),
+    };
     if rest.contains('#') {
         return Err(Problem::Fragment);
     }
@@ -141,10 +165,11 @@ fn parse_peer(text: &str) -> Result<PeerUrl, Problem> {
             0 => return Err(Problem::PortZero),
             port => port,
         },
-        None => WS_PORT,
+        None => default_port(is_tls),
     };
     Ok(PeerUrl {
-        text: format!("ws://{rest}"),
+        text: format!("{scheme}://{rest}"),
+        is_tls,
         host: checked_host(&host.to_ascii_lowercase())?,
         port,
         target: checked_target(target)?,
@@ -209,12 +234,17 @@ mod tests {
                 "/",
             ),
             ("ws://a/user@b", "a", 80, "a", "/user@b", "/user@b"),
+            ("wss://a", "a", 443, "a", "/", "/"),
+            ("wss://a:443/x", "a", 443, "a", "/x", "/x"),
+            ("wss://a:80/x", "a", 80, "a:80", "/x", "/x"),
+            ("ws://a:443", "a", 443, "a:443", "/", "/"),
         ] {
             let url = peer(text).unwrap();
             assert_eq!((url.host(), url.port()), (host, port));
             assert_eq!(url.host_header(), header);
             assert_eq!((url.target(), url.path()), (target, path));
             assert_eq!(url.to_string(), text.replace("WS:", "ws:"));
+            assert_eq!(url.is_tls(), text.starts_with("wss:"));
         }
     }
 
@@ -222,7 +252,14 @@ mod tests {
     fn the_same_place_is_equal() {
         let same = ["ws://a", "WS://A:80", "ws://a/", "ws://a:080/"].map(|url| peer(url).unwrap());
         assert!(same.iter().all(|url| *url == same[0]));
-        for other in ["ws://b", "ws://a:81", "ws://a/A", "ws://a/?"] {
+        for other in [
+            "wss://a",
+            "wss://a:80",
+            "ws://b",
+            "ws://a:81",
+            "ws://a/A",
+            "ws://a/?",
+        ] {
             assert_ne!(peer(other).unwrap(), same[0]);
         }
     }
@@ -236,10 +273,10 @@ mod tests {
                 "has no scheme: write ws://localhost:8080;",
             ),
             ("localhost", "has no scheme: write ws://localhost;"),
-            ("wss://a", "wss:// (TLS) is not supported yet"),
-            ("WSS://a", "wss:// (TLS) is not supported yet"),
+            ("wss://", "names no host"),
+            ("wss://a:0", "has port 0"),
             ("http://a:1/x", "is a web address: write ws://a:1/x;"),
-            ("https://a", "wss:// (TLS) is not supported yet"),
+            ("https://a/x", "is a web address: write wss://a/x;"),
             ("ftp://a", "has the scheme `ftp`"),
             ("://a", "has the scheme ``"),
             ("ws://", "names no host"),
@@ -269,7 +306,7 @@ mod tests {
             );
             assert!(error.contains(part), "{text}: {error}");
             assert!(
-                error.ends_with("; expected ws://host[:port][/path][?query]"),
+                error.ends_with("; expected ws://host[:port][/path][?query], or wss:// for TLS"),
                 "{error}"
             );
         }
@@ -286,12 +323,12 @@ mod tests {
     proptest! {
         #[test]
         fn parsing_never_panics(text in any::<String>()) {
-            let _ = (peer(&text), peer(&format!("ws://{text}")));
+            let _ = (peer(&text), peer(&format!("wss://{text}")));
         }
 
         #[test]
         fn a_url_that_parses_can_be_shown_and_sent(
-            text in "ws://(\\[[0-9a-f:.%]{0,12}\\]|[A-Za-z0-9.:@_-]{0,8})(:[0-9]{0,5})?([/?]\\PC{0,8}|[/?][ -~]{0,16})?"
+            text in "wss?://(\\[[0-9a-f:.%]{0,12}\\]|[A-Za-z0-9.:@_-]{0,8})(:[0-9]{0,5})?([/?]\\PC{0,8}|[/?][ -~]{0,16})?"
         ) {
             if let Ok(url) = peer(&text) {
                 prop_assert_eq!(peer(&url.to_string()), Ok(url.clone()));

@@ -30,6 +30,10 @@ pub(crate) enum CloseReason {
     ByNode(u16, String),
     /// The peer went away without a Close.
     Vanished,
+    /// … and with TLS without the end that TLS asks for: somebody else may have cut it off.
+    CutOff,
+    /// TLS has not come about, or not gone on.
+    Tls(String),
     /// The other side is this very node.
     Itself,
     /// What we dialed may not know our subprotocol.
@@ -53,6 +57,8 @@ impl CloseReason {
             Self::ByNode(code, _) => (*code).into(),
             Self::ByPeer(..)
             | Self::Vanished
+            | Self::CutOff
+            | Self::Tls(_)
             | Self::Itself
             | Self::Declined(_)
             | Self::Answered(_)
@@ -93,6 +99,11 @@ impl fmt::Display for CloseReason {
                 )
             }
             Self::Vanished => write!(f, "connection ended without a Close"),
+            Self::CutOff => write!(
+                f,
+                "connection was cut off, without a Close and without the end of TLS (close_notify)"
+            ),
+            Self::Tls(what) => write!(f, "TLS failed: {what}"),
             Self::Itself => write!(f, "leads to this node itself"),
             Self::Answered(answer) => write!(f, "answered {answer}"),
             Self::Declined(error) | Self::Failed(error) => write!(f, "connection failed: {error}"),

@@ -2,10 +2,12 @@
 
 use std::{io::Write as _, net::SocketAddr, time::Instant};
 
+use bytes::Bytes;
 use mio::net::TcpStream;
 
 use super::{
-    admission::Denial, connection::Connection, listener::Accepted, network::Network, socket,
+    CloseReason, admission::Denial, connection::Connection, listener::Accepted, network::Network,
+    socket, tls,
 };
 use crate::config::limits::ACCEPTS_PER_TURN;
 
@@ -14,10 +16,14 @@ impl Network {
     pub(crate) fn accept(&mut self, now: Instant) {
         for _ in 0..ACCEPTS_PER_TURN {
             match self.listeners.accept(now) {
-                Accepted::Connection(stream, remote) => {
+                Accepted::Connection {
+                    stream,
+                    remote,
+                    is_tls,
+                } => {
                     self.shared.counters.accepted += 1;
                     let remote = SocketAddr::new(remote.ip().to_canonical(), remote.port());
-                    self.admit(stream, remote, now);
+                    self.admit(stream, remote, is_tls, now);
                 }
                 Accepted::Nothing => return,
                 Accepted::Lost(error) => {
@@ -36,22 +42,40 @@ impl Network {
         }
     }
 
-    fn admit(&mut self, stream: TcpStream, remote: SocketAddr, now: Instant) {
+    fn admit(&mut self, stream: TcpStream, remote: SocketAddr, is_tls: bool, now: Instant) {
         let was_full = self.admission.is_full();
         if let Err(denial) = self.admission.admit(remote.ip()) {
-            return self.refuse(denial, stream, remote, now);
+            return self.refuse(denial, stream, remote, is_tls, now);
         }
         if !was_full && self.admission.is_full() {
             let admitted = self.admission.admitted();
             log::warn!("{admitted} connections: full, further ones hear 503 until some have gone");
         }
         socket::tune_accepted(&stream, self.shared.limits.unacknowledged_max());
+        let encryption = match is_tls {
+            false => None,
+            true => self.tls.accept(),
+        };
+        if encryption.is_none() && is_tls {
+            // In clear it must not go on. Without random numbers, for example, there is no TLS.
+            log::error!("TLS cannot begin with {remote}: dropping the connection");
+            self.admission.on_handshake_over(remote.ip());
+            self.admission.release(remote.ip());
+            return;
+        }
         self.insert(now, |token, turn| {
-            Connection::accepted(token, stream, remote, turn)
+            Connection::accepted(token, stream, encryption, remote, turn)
         });
     }
 
-    fn refuse(&mut self, denial: Denial, mut stream: TcpStream, remote: SocketAddr, now: Instant) {
+    fn refuse(
+        &mut self,
+        denial: Denial,
+        mut stream: TcpStream,
+        remote: SocketAddr,
+        is_tls: bool,
+        now: Instant,
+    ) {
         let refusal = denial.refusal();
         // That the node is full is told when it gets full.
         let level = match denial {
@@ -69,30 +93,37 @@ impl Network {
             }
             Denial::Full | Denial::HandshakesFull => counters.refused_full += 1,
         }
+        let said = match is_tls {
+            false => Bytes::from(refusal.response(true, self.shared.id)),
+            true => Bytes::from_static(tls::REFUSAL),
+        };
         if self.refusals >= self.refusals_max {
             counters.refused_abruptly += 1;
             // Nobody waits for how this goes.
-            let _ = stream.write(&refusal.response(true, self.shared.id));
+            let _ = stream.write(&said);
             return;
         }
         self.refusals += 1;
         self.insert(now, |token, turn| {
-            Connection::refused(token, stream, remote, &refusal, turn)
+            Connection::refused(token, stream, remote, said, turn)
         });
     }
 
     /// An admitted connection has ended.
-    pub(super) fn on_accepted_gone(&mut self, connection: &Connection) {
+    pub(super) fn on_accepted_gone(&mut self, connection: &Connection, now: Instant) {
         let remote = connection.remote();
         if self.admission.release(remote.ip()) {
             log::info!("{} connections: accepting again", self.admission.admitted());
         }
         if !connection.was_open() {
-            let reason = connection
-                .reason()
-                .map(ToString::to_string)
-                .unwrap_or_default();
-            log::debug!("no upgrade with {remote}: {reason}");
+            let reason = connection.reason();
+            // The other side may see no more than a connection that ends.
+            let level = match reason {
+                Some(CloseReason::Tls(_)) => self.tls_news.level(now),
+                _ => log::Level::Debug,
+            };
+            let reason = reason.map(ToString::to_string).unwrap_or_default();
+            log::log!(level, "no upgrade with {remote}: {reason}");
         }
     }
 }

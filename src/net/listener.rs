@@ -15,6 +15,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 struct Listener {
     socket: TcpListener,
     address: SocketAddr,
+    is_tls: bool,
     /// There may be more to accept; the poll tells only once.
     is_ready: bool,
 }
@@ -32,7 +33,11 @@ pub(crate) struct Listeners {
 /// What one attempt to accept brought.
 #[derive(Debug)]
 pub(crate) enum Accepted {
-    Connection(TcpStream, SocketAddr),
+    Connection {
+        stream: TcpStream,
+        remote: SocketAddr,
+        is_tls: bool,
+    },
     /// Nothing to accept now.
     Nothing,
     /// A connection was gone before it was accepted.
@@ -42,18 +47,21 @@ pub(crate) enum Accepted {
 }
 
 impl Listeners {
-    pub(crate) fn add(&mut self, socket: TcpListener) -> io::Result<SocketAddr> {
+    pub(crate) fn add(&mut self, socket: TcpListener, is_tls: bool) -> io::Result<SocketAddr> {
         let address = socket.local_addr()?;
         self.listeners.push(Listener {
             socket,
             address,
+            is_tls,
             is_ready: false,
         });
         Ok(address)
     }
 
-    pub(crate) fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
-        self.listeners.iter().map(|listener| listener.address)
+    /// The addresses, and whether TLS is spoken there.
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = (SocketAddr, bool)> {
+        let listeners = self.listeners.iter();
+        listeners.map(|listener| (listener.address, listener.is_tls))
     }
 
     /// The poll says that there is something to accept.
@@ -99,7 +107,12 @@ impl Listeners {
             match listener.socket.accept() {
                 Ok((stream, remote)) => {
                     self.paused_until = None;
-                    return Accepted::Connection(stream, remote);
+                    let is_tls = listener.is_tls;
+                    return Accepted::Connection {
+                        stream,
+                        remote,
+                        is_tls,
+                    };
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     listener.is_ready = false;

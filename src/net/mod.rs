@@ -28,6 +28,7 @@ mod sending;
 mod session;
 mod socket;
 mod timer;
+mod tls;
 mod token;
 mod transport;
 #[cfg(test)]
@@ -36,6 +37,7 @@ mod upgrade;
 
 use std::{fmt, net::SocketAddr, time::Duration};
 
+pub use self::tls::TlsError;
 pub(crate) use self::{
     close::CloseReason,
     dialer::DialFailure,

@@ -8,7 +8,7 @@ use rand::{SeedableRng, rngs::SmallRng};
 use slab::Slab;
 
 use super::{
-    CloseReason, Event, Kind, PeerName, Source, Token,
+    CloseReason, Event, Kind, PeerName, Source, TlsError, Token,
     admission::Admission,
     agenda::Agenda,
     channels::Channels,
@@ -19,6 +19,7 @@ use super::{
     news::News,
     resolver::Resolver,
     timer::Deadlines,
+    tls,
     token::Generation,
 };
 use crate::{
@@ -99,6 +100,9 @@ pub(crate) struct Network {
     pub(super) refusals: usize,
     pub(super) refusals_max: usize,
     pub(super) refusal_news: News,
+    /// Of those with whom TLS does not come about.
+    pub(super) tls_news: News,
+    pub(super) tls: tls::Settings,
     /// Of descriptors that are used up.
     pub(super) exhaustion_news: News,
     pub(super) dialer: Dialer,
@@ -132,6 +136,8 @@ impl Network {
             refusals: 0,
             refusals_max,
             refusal_news: News::default(),
+            tls_news: News::default(),
+            tls: tls::Settings::new(config.tls.clone()),
             exhaustion_news: News::default(),
             dialer: Dialer::new(&config.peers, &limits),
             resolver: Resolver::new(waker),
@@ -147,15 +153,34 @@ impl Network {
         }
     }
 
-    /// Accepts from a listening socket from now on. Returns its address.
-    pub(crate) fn add_listener(&mut self, mut socket: TcpListener) -> io::Result<SocketAddr> {
+    /// Reads the files of TLS, again if they were read before; with `dials` in any case what dialing
+    /// `wss://` needs. Connections stay as they are. After an error everything is as it was.
+    ///
+    /// # Errors
+    /// A file cannot be read, is not what it should be, or does not fit another one.
+    pub(crate) fn load_tls(&mut self, dials: bool) -> Result<(), TlsError> {
+        self.tls.load(dials)
+    }
+
+    pub(crate) fn tls(&self) -> &tls::Settings {
+        &self.tls
+    }
+
+    /// Accepts from a listening socket from now on. Returns its address. With TLS only after
+    /// [`Self::load_tls`].
+    pub(crate) fn add_listener(
+        &mut self,
+        mut socket: TcpListener,
+        is_tls: bool,
+    ) -> io::Result<SocketAddr> {
         let source = Source::Listener(self.listeners.addresses().count());
         self.registry
             .register(&mut socket, source.into(), Interest::READABLE)?;
-        self.listeners.add(socket)
+        self.listeners.add(socket, is_tls)
     }
 
-    pub(crate) fn listening_addresses(&self) -> Vec<SocketAddr> {
+    /// Where it listens, and whether TLS is spoken there.
+    pub(crate) fn listening_addresses(&self) -> Vec<(SocketAddr, bool)> {
         self.listeners.addresses().collect()
     }
 
@@ -276,7 +301,7 @@ impl Network {
             None
         });
         if let Some(portion) = received {
-            self.budget = self.budget.saturating_sub(portion.len);
+            self.budget = self.budget.saturating_sub(portion.cost);
             let from = 0;
             self.unread = Some(Unread {
                 token,
@@ -289,7 +314,7 @@ impl Network {
 
     /// Works through received bytes up to the next event, which the node should answer before the rest.
     fn work(&mut self, mut unread: Unread, now: Instant) {
-        let Portion { len, is_end } = unread.portion;
+        let Portion { len, is_end, .. } = unread.portion;
         let mut has_told = false;
         self.with(unread.token, now, |connection, buffer, turn| {
             let mut bytes = &buffer[unread.from..len];
@@ -456,7 +481,7 @@ impl Network {
             });
         }
         match connection.side() {
-            Side::Accepted => self.on_accepted_gone(&connection),
+            Side::Accepted => self.on_accepted_gone(&connection, now),
             Side::Refused => self.refusals -= 1,
             Side::Dialed(peer) => self.on_dialed_gone(peer, &connection, now),
             Side::Client if connection.was_open() => {}

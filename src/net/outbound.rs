@@ -10,6 +10,7 @@ use super::{
     dialer::{Action, Candidate, DialFailure, DialId, Failure, Outcome, Retry, Tenure},
     network::Network,
     news, socket,
+    tls::Encryption,
     upgrade::Dialing,
 };
 use crate::{config::PeerUrl, subprotocol::SUBPROTOCOL};
@@ -79,6 +80,10 @@ impl Network {
             return;
         };
         let dialing = Dialing::new(url, offer, self.shared.id);
+        let encryption = match self.encryption_for(&dialing) {
+            Ok(encryption) => encryption,
+            Err(what) => return self.fail(dial, None, Failure::Other(what), now),
+        };
         let stream = match TcpStream::connect(address) {
             Ok(stream) => stream,
             Err(error) => {
@@ -90,7 +95,7 @@ impl Network {
         socket::tune_dialed(&stream, self.shared.limits.unacknowledged_max());
         let token = self.insert(now, |token, turn| {
             let side = Side::Dialed(dial);
-            Connection::outbound(token, side, stream, address, dialing, turn)
+            Connection::outbound(token, side, stream, encryption, address, dialing, turn)
         });
         self.dialer.on_attempt(dial, token, candidate);
     }
@@ -99,7 +104,8 @@ impl Network {
     /// What becomes of it is told by events; nobody tries again.
     ///
     /// # Errors
-    /// There is no descriptor or no port for it, the port is in use, or there is no such address of ours.
+    /// There is no descriptor or no port for it, the port is in use, there is no such address of ours, or TLS
+    /// cannot begin.
     pub(crate) fn open(
         &mut self,
         address: SocketAddr,
@@ -107,6 +113,7 @@ impl Network {
         dialing: Dialing,
         now: Instant,
     ) -> io::Result<Token> {
+        let encryption = self.encryption_for(&dialing).map_err(io::Error::other)?;
         let stream = match source {
             Some(source) => socket::connect_from(source, address)?,
             None => TcpStream::connect(address)?,
@@ -114,9 +121,16 @@ impl Network {
         self.shared.counters.dials += 1;
         socket::tune_dialed(&stream, self.shared.limits.unacknowledged_max());
         let token = self.insert(now, |token, turn| {
-            Connection::outbound(token, Side::Client, stream, address, dialing, turn)
+            let side = Side::Client;
+            Connection::outbound(token, side, stream, encryption, address, dialing, turn)
         });
         Ok(token)
+    }
+
+    /// What a dial needs for TLS, where it is spoken.
+    fn encryption_for(&mut self, dialing: &Dialing) -> Result<Option<Box<Encryption>>, String> {
+        let host = dialing.tls_host.as_deref();
+        host.map(|host| self.tls.connect(host)).transpose()
     }
 
     pub(super) fn on_dial_progress(

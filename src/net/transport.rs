@@ -1,30 +1,43 @@
-//! The socket of one connection: receiving into the buffer that the loop shares, sending the outbox.
-//! This is where encryption will stand between the two.
+//! The socket of one connection: receiving into the buffer that the loop shares, sending the outbox, with TLS
+//! between the two or without. A connection without pays for it with a look at a pointer.
 
 use std::io::{self, ErrorKind, Read, Write};
 
 use mio::net::TcpStream;
 
-use super::outbox::Outbox;
+use super::{
+    outbox::Outbox,
+    tls::{Encryption, Incoming},
+};
 
 /// What one attempt to receive brought.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Receipt {
     Bytes(usize),
     Nothing,
+    /// A step of the TLS handshake, and no bytes.
+    Step,
     /// The peer sends no more.
     End,
+    /// Where TLS is spoken, a request of HTTP has come in clear. From now on it is answered so.
+    ClearHttp,
+    /// TLS does not come about, or not go on, in words for the log. What the peer hears of it waits to be
+    /// sent; nothing else can be.
+    TlsFailed(String),
 }
 
 #[derive(Debug)]
 pub(crate) struct Transport {
     stream: TcpStream,
+    encryption: Option<Box<Encryption>>,
     pub(crate) outbox: Outbox,
     /// There may be more to receive. The poll tells only once (it is edge-triggered), so this is kept.
     is_readable: bool,
     /// The poll has announced an end or an error, which no read that merely empties the socket shows.
     is_end_announced: bool,
     is_read_ended: bool,
+    /// With TLS the peer says that it sends no more, and did not.
+    is_cut_off: bool,
     /// The socket takes more, as far as is known.
     is_writable: bool,
     is_write_ended: bool,
@@ -33,13 +46,15 @@ pub(crate) struct Transport {
 }
 
 impl Transport {
-    pub(crate) fn new(stream: TcpStream) -> Self {
+    pub(crate) fn new(stream: TcpStream, encryption: Option<Box<Encryption>>) -> Self {
         Self {
             stream,
+            encryption,
             outbox: Outbox::default(),
             is_readable: false,
             is_end_announced: false,
             is_read_ended: false,
+            is_cut_off: false,
             is_writable: true,
             is_write_ended: false,
             write_error: None,
@@ -57,6 +72,25 @@ impl Transport {
 
     pub(crate) fn is_read_ended(&self) -> bool {
         self.is_read_ended
+    }
+
+    /// The peer has gone without the word that TLS asks for, or somebody has cut it off.
+    pub(crate) fn is_cut_off(&self) -> bool {
+        self.is_cut_off
+    }
+
+    /// TLS is not up yet, so nobody can be told anything.
+    pub(crate) fn is_handshaking(&self) -> bool {
+        let encryption = self.encryption.as_ref();
+        encryption.is_some_and(|encryption| encryption.is_handshaking())
+    }
+
+    /// Something waits that can be sent as soon as the socket takes it.
+    pub(crate) fn has_pending(&self) -> bool {
+        match &self.encryption {
+            None => !self.outbox.is_empty(),
+            Some(encryption) => encryption.has_pending(&self.outbox),
+        }
     }
 
     pub(crate) fn is_readable(&self) -> bool {
@@ -86,6 +120,13 @@ impl Transport {
             // Answers to what was received after that have nowhere to go.
             self.outbox = Outbox::default();
         }
+        match &self.encryption {
+            Some(encryption) if !encryption.has_failed() => self.receive_encrypted(buffer),
+            _ => self.receive_clear(buffer),
+        }
+    }
+
+    fn receive_clear(&mut self, buffer: &mut [u8]) -> io::Result<Receipt> {
         match retry_interrupted(|| self.stream.read(buffer)) {
             Ok(0) => {
                 self.is_readable = false;
@@ -104,10 +145,47 @@ impl Transport {
         }
     }
 
+    fn receive_encrypted(&mut self, buffer: &mut [u8]) -> io::Result<Receipt> {
+        let Some(encryption) = &mut self.encryption else {
+            return Ok(Receipt::Nothing);
+        };
+        let received = encryption.receive(&mut self.stream, buffer);
+        self.is_readable = !received.is_drained || self.is_end_announced;
+        Ok(match received.what {
+            Incoming::Bytes(len) => Receipt::Bytes(len),
+            Incoming::Step => Receipt::Step,
+            Incoming::Nothing if received.is_drained => {
+                self.is_readable = false;
+                return self.write_error.take().map_or(Ok(Receipt::Nothing), Err);
+            }
+            Incoming::Nothing => Receipt::Nothing,
+            Incoming::End { is_announced } => {
+                self.is_readable = false;
+                self.is_read_ended = true;
+                self.is_cut_off = !is_announced;
+                Receipt::End
+            }
+            Incoming::Http => {
+                self.encryption = None;
+                Receipt::ClearHttp
+            }
+            Incoming::Failed(what) => {
+                self.outbox = Outbox::default();
+                Receipt::TlsFailed(what)
+            }
+            Incoming::Lost(error) => return Err(error),
+        })
+    }
+
     /// Sends what the socket takes of the outbox; returns the bytes sent. What is left goes when the
     /// poll says that the socket takes more.
     pub(crate) fn flush(&mut self) -> io::Result<usize> {
         let Self { stream, outbox, .. } = self;
+        if let Some(encryption) = &mut self.encryption {
+            let sent = encryption.send(stream, outbox)?;
+            self.is_writable &= !sent.is_blocked;
+            return Ok(sent.bytes);
+        }
         let mut sent = 0;
         while !outbox.is_empty() {
             let written = outbox.write_to(|slices| {
@@ -129,6 +207,18 @@ impl Transport {
         Ok(sent)
     }
 
+    /// Tells the peer of TLS, if the socket takes it at once, that this is the end: nobody waits any more.
+    pub(crate) fn end_encryption(&mut self) {
+        if !self.is_write_ended
+            && let Some(encryption) = &mut self.encryption
+            && !encryption.is_handshaking()
+        {
+            encryption.close();
+            // An error means that nobody hears it.
+            let _ = self.flush();
+        }
+    }
+
     /// Nothing can be sent any more. The error shows when all that was received before is read.
     pub(crate) fn give_up_writing(&mut self, error: io::Error) {
         self.outbox = Outbox::default();
@@ -138,10 +228,17 @@ impl Transport {
         self.write_error = Some(error);
     }
 
-    /// Tells the peer that nothing more will come. To drop a socket with unread input instead would
+    /// Tells the peer that nothing more will come, as soon as the socket takes that. To drop a socket with unread input instead would
     /// make the kernel reset it, and the peer could lose what was sent last (RFC 9112 §9.6).
     pub(crate) fn end_writing(&mut self) {
         if !self.is_write_ended {
+            if let Some(encryption) = &mut self.encryption {
+                encryption.close();
+                // An error means that nobody hears it.
+                if self.flush().is_ok() && !self.is_writable {
+                    return;
+                }
+            }
             self.is_write_ended = true;
             // The peer may be gone already, and then there is nobody to tell.
             let _ = self.stream.shutdown(std::net::Shutdown::Write);

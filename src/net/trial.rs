@@ -46,7 +46,9 @@ impl Trial {
         let mut network = Network::new(config, id, refusals_max, registry, Arc::new(waker));
         let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
         let socket = listen(any_port, Duration::from_secs(9)).expect("a port is free");
-        let address = network.add_listener(socket).expect("it can be polled");
+        let address = network
+            .add_listener(socket, false)
+            .expect("it can be polled");
         Self {
             poll,
             ready: Events::with_capacity(64),

@@ -2,7 +2,10 @@
 
 use std::{io, net::SocketAddr};
 
-use crate::config::{BindAddress, ConfigError};
+use crate::{
+    config::{BindAddress, ConfigError},
+    net::TlsError,
+};
 
 /// Why a node could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -11,6 +14,9 @@ pub enum StartError {
     /// The configuration contradicts itself.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// Certificates or keys are missing, wrong or do not fit.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// An address to listen on has a name that does not resolve.
     #[error("cannot listen on {bind}: the name does not resolve: {error}")]
     Resolve {

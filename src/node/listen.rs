@@ -29,7 +29,9 @@ pub(super) fn open(config: &Config, network: &mut Network) -> Result<Option<Stri
     for bind in &config.binds {
         let sockets = sockets_of(bind, |address| listen(address, unacknowledged_max))?;
         for socket in sockets {
-            let address = network.add_listener(socket).map_err(StartError::Poll)?;
+            let address = network
+                .add_listener(socket, bind.is_tls())
+                .map_err(StartError::Poll)?;
             name.get_or_insert_with(|| bind.with_port(address.port()).to_string());
         }
     }

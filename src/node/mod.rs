@@ -33,7 +33,7 @@ pub use self::{
     output::{Output, Received},
 };
 use crate::{
-    config::Config,
+    config::{Config, PeerUrl},
     net::{Network, Source},
     node_id::NodeId,
     signals::Signals,
@@ -80,9 +80,12 @@ impl Node {
         let (config, refusals_max) = listen::fit_to_descriptors(config);
         let id = NodeId::random();
         let mut network = Network::new(&config, id, refusals_max, registry, Arc::clone(&waker));
+        network.load_tls(config.peers.iter().any(PeerUrl::is_tls))?;
         let name = listen::open(&config, &mut network)?;
-        let ports = network.listening_addresses();
-        let ports = ports.iter().map(SocketAddr::port).collect();
+        // Others guess where to dial us by our ports. With TLS they need the name in the certificate, too.
+        let addresses = network.listening_addresses().into_iter();
+        let clear = addresses.filter(|(_, is_tls)| !is_tls);
+        let ports = clear.map(|(address, _)| address.port()).collect();
         Ok(Self {
             poll,
             network,
@@ -97,7 +100,8 @@ impl Node {
 
     /// The addresses that the node listens on, with the ports that the system has picked.
     pub fn local_addresses(&self) -> Vec<SocketAddr> {
-        self.network.listening_addresses()
+        let addresses = self.network.listening_addresses().into_iter();
+        addresses.map(|(address, _)| address).collect()
     }
 
     /// What other threads use to reach the node.
@@ -106,7 +110,8 @@ impl Node {
     }
 
     /// Stops on SIGINT and SIGTERM as [`Handle::stop`] does; the second one ends the process at once
-    /// with status 1. SIGHUP is logged and otherwise left for later.
+    /// with status 1. SIGHUP reads the files of TLS again; connections stay, and if a file is wrong, an error
+    /// is logged and what was read before stays in force.
     ///
     /// # Errors
     /// The system refuses the handlers.
@@ -123,9 +128,13 @@ impl Node {
     pub fn run(mut self, output: &mut dyn Output) -> Result<(), RunError> {
         let mut ready = Events::with_capacity(EVENTS_PER_TURN);
         self.watch_output(output);
-        for address in self.network.listening_addresses() {
-            log::info!("listening on {address}");
+        for (address, is_tls) in self.network.listening_addresses() {
+            log::info!(
+                "listening on {address}{}",
+                if is_tls { " with TLS" } else { "" }
+            );
         }
+        self.tell_pin();
         let mut timeout = Some(Duration::ZERO);
         loop {
             match self.poll.poll(&mut ready, timeout) {
@@ -248,8 +257,32 @@ impl Node {
         let Some(signals) = &mut self.signals else {
             return;
         };
-        if signals.is_stop_pending() {
+        let arrived = signals.take();
+        if arrived.is_other {
+            self.reload();
+        }
+        if arrived.is_stop {
             self.stop(now);
+        }
+    }
+
+    fn reload(&mut self) {
+        if !self.network.tls().has_files() {
+            return log::info!("SIGHUP: nothing to read again, going on");
+        }
+        match self.network.load_tls(false) {
+            Ok(()) => {
+                log::info!("SIGHUP: certificates and keys are read again, for new connections");
+                self.tell_pin();
+            }
+            Err(error) => log::error!("SIGHUP: {error}; what was read before stays in force"),
+        }
+    }
+
+    /// What clients can give as `--tls-pin`.
+    fn tell_pin(&self) {
+        if let Some(pin) = self.network.tls().own_pin() {
+            log::info!("the key of this node in TLS is {pin}");
         }
     }
 

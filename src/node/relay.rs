@@ -406,6 +406,8 @@ fn ending_of(reason: &CloseReason) -> Ending {
         | CloseReason::ByNode(..) => Ending::ByUs,
         CloseReason::Silent(_)
         | CloseReason::Vanished
+        | CloseReason::CutOff
+        | CloseReason::Tls(_)
         | CloseReason::Itself
         | CloseReason::Declined(_)
         | CloseReason::Answered(_)

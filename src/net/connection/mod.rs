@@ -12,6 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use mio::net::TcpStream;
 
 pub(crate) use self::receiving::Portion;
@@ -26,6 +27,7 @@ use super::{
     outbox::{Purpose, Pushed},
     session::Session,
     timer::Deadlines,
+    tls::Encryption,
     token::Token,
     transport::Transport,
     upgrade::{Dialing, Expected, Refusal, Status},
@@ -120,56 +122,66 @@ impl Connection {
     pub(crate) fn accepted(
         token: Token,
         stream: TcpStream,
+        encryption: Option<Box<Encryption>>,
         remote: SocketAddr,
         turn: &mut Turn<'_>,
     ) -> Self {
         let phase = Phase::Request(Vec::new());
         let timeout = turn.limits.handshake_timeout;
-        Self::new(token, Side::Accepted, stream, remote, phase, timeout, turn)
+        let transport = Transport::new(stream, encryption);
+        Self::new(
+            token,
+            Side::Accepted,
+            transport,
+            remote,
+            phase,
+            timeout,
+            turn,
+        )
     }
 
-    /// An accepted connection that only hears `refusal`.
+    /// An accepted connection that only hears `refusal`, in clear.
     pub(crate) fn refused(
         token: Token,
         stream: TcpStream,
         remote: SocketAddr,
-        refusal: &Refusal,
+        refusal: Bytes,
         turn: &mut Turn<'_>,
     ) -> Self {
         let timeout = limits::LINGER_TIMEOUT;
-        let mut connection = Self::new(
+        let mut transport = Transport::new(stream, None);
+        transport.outbox.push_control(refusal);
+        let phase = Phase::Lingering;
+        Self::new(
             token,
             Side::Refused,
-            stream,
+            transport,
             remote,
-            Phase::Lingering,
+            phase,
             timeout,
             turn,
-        );
-        connection
-            .transport
-            .outbox
-            .push_control(refusal.response(true, turn.id).into());
-        connection
+        )
     }
 
     pub(crate) fn outbound(
         token: Token,
         side: Side,
         stream: TcpStream,
+        encryption: Option<Box<Encryption>>,
         remote: SocketAddr,
         dialing: Dialing,
         turn: &mut Turn<'_>,
     ) -> Self {
         let phase = Phase::Connecting(dialing);
         let timeout = turn.limits.handshake_timeout;
-        Self::new(token, side, stream, remote, phase, timeout, turn)
+        let transport = Transport::new(stream, encryption);
+        Self::new(token, side, transport, remote, phase, timeout, turn)
     }
 
     fn new(
         token: Token,
         side: Side,
-        stream: TcpStream,
+        transport: Transport,
         remote: SocketAddr,
         phase: Phase,
         timeout: Duration,
@@ -180,7 +192,7 @@ impl Connection {
             side,
             remote,
             phase,
-            transport: Transport::new(stream),
+            transport,
             target: None,
             deadline: None,
             keep_alive: KeepAlive::new(turn.now),
@@ -269,9 +281,9 @@ impl Connection {
     /// Whether a flush would get something done.
     pub(crate) fn wants_to_write(&self) -> bool {
         let is_final = matches!(self.phase, Phase::Lingering) && !self.transport.is_write_ended();
-        self.transport.is_writable()
-            && (!self.transport.outbox.is_empty() || is_final)
-            && !self.is_ended()
+        let is_connected = !matches!(self.phase, Phase::Connecting(_) | Phase::Ended);
+        let is_wanted = self.transport.has_pending() || is_final;
+        is_connected && is_wanted && self.transport.is_writable()
     }
 
     /// Whether there may be something to receive, and it should be.
@@ -304,7 +316,7 @@ impl Connection {
             self.is_shedding = false;
             if matches!(self.phase, Phase::Lingering) {
                 self.transport.end_writing();
-                if self.transport.is_read_ended() {
+                if self.transport.is_read_ended() && self.transport.is_write_ended() {
                     self.end(turn);
                 }
             }
@@ -381,6 +393,8 @@ impl Connection {
                 self.phase = Phase::Closing(session);
                 self.set_deadline(Some(turn.now + turn.limits.close_timeout), turn);
             }
+            // There is no way yet to say it.
+            Phase::Request(_) if self.transport.is_handshaking() => self.end(turn),
             Phase::Request(_) => {
                 let refusal = Refusal::new(Status::Unavailable, "this node is stopping");
                 self.answer(&refusal, true, turn);
@@ -396,6 +410,12 @@ impl Connection {
         self.deadline = None;
         match &self.phase {
             Phase::Open(_) => self.check_alive(turn),
+            Phase::Request(_) | Phase::Response(..) if self.transport.is_handshaking() => {
+                let timeout = turn.limits.handshake_timeout;
+                let reason = CloseReason::Failed(format!("no TLS handshake within {timeout:?}"));
+                self.reason.get_or_insert(reason);
+                self.end(turn);
+            }
             Phase::Request(_) => {
                 let refusal = Refusal::new(Status::RequestTimeout, "the request took too long");
                 self.answer(&refusal, true, turn);
@@ -419,8 +439,11 @@ impl Connection {
         }
     }
 
-    /// Ends the connection without a word; for dials that are no longer needed.
+    /// Ends the connection without a word but that of TLS; for dials that are no longer needed.
     pub(crate) fn end(&mut self, turn: &mut Turn<'_>) {
+        if self.transport.outbox.is_empty() && !self.transport.has_failed() && !self.is_ended() {
+            self.transport.end_encryption();
+        }
         self.phase = Phase::Ended;
         self.set_deadline(None, turn);
     }

@@ -7,14 +7,15 @@ use std::{
 
 use mio::net::TcpStream;
 
-use super::{Connection, Notice, Phase, Turn};
+use super::{Connection, Notice, Phase, Side, Turn};
 use crate::{
-    config::limits::MESH_HEAD_BYTES_MAX,
+    config::limits::{LINGER_TIMEOUT, MESH_HEAD_BYTES_MAX, TLS_STEP_BYTES},
     net::{
         Kind,
         close::CloseReason,
         frame::Role,
         session::{Session, Step},
+        tls,
         transport::Receipt,
         upgrade::{self, Request, Response},
     },
@@ -25,6 +26,18 @@ use crate::{
 pub(crate) struct Portion {
     pub(crate) len: usize,
     pub(crate) is_end: bool,
+    /// What it counts against the turn's budget.
+    pub(crate) cost: usize,
+}
+
+impl Portion {
+    fn of_bytes(len: usize) -> Self {
+        Self {
+            len,
+            is_end: false,
+            cost: len,
+        }
+    }
 }
 
 impl Connection {
@@ -52,12 +65,24 @@ impl Connection {
     /// Receives once. What came is to be given to [`Self::work`] until that has nothing more to tell.
     pub(crate) fn receive(&mut self, buffer: &mut [u8], turn: &mut Turn<'_>) -> Option<Portion> {
         let portion = match self.transport.receive(buffer) {
-            Ok(Receipt::Bytes(len)) => Portion { len, is_end: false },
+            Ok(Receipt::Bytes(len)) => Portion::of_bytes(len),
+            Ok(Receipt::Step) => Portion {
+                cost: TLS_STEP_BYTES,
+                ..Portion::of_bytes(0)
+            },
             Ok(Receipt::End) => Portion {
-                len: 0,
                 is_end: true,
+                ..Portion::of_bytes(0)
             },
             Ok(Receipt::Nothing) => return None,
+            Ok(Receipt::ClearHttp) => {
+                self.on_clear_http(turn);
+                return None;
+            }
+            Ok(Receipt::TlsFailed(what)) => {
+                self.on_tls_failed(what, turn);
+                return None;
+            }
             Err(error) => {
                 self.fail(&error, turn);
                 return None;
@@ -66,6 +91,28 @@ impl Connection {
         turn.counters.bytes_received += portion.len as u64;
         self.keep_alive.on_received(turn.now);
         Some(portion)
+    }
+
+    /// Somebody speaks HTTP in clear where TLS is spoken, and is answered so.
+    fn on_clear_http(&mut self, turn: &mut Turn<'_>) {
+        let what =
+            "HTTP in clear where this node speaks TLS: the client is to use wss:// or https://";
+        self.reason
+            .get_or_insert_with(|| CloseReason::Tls(what.to_owned()));
+        self.answer(&upgrade::TLS_ONLY, true, turn);
+    }
+
+    /// TLS does not come about, or not go on.
+    fn on_tls_failed(&mut self, what: String, turn: &mut Turn<'_>) {
+        self.reason.get_or_insert(CloseReason::Tls(what));
+        match self.side {
+            // Whoever waits for what comes of a dial need not wait for how the other side takes it.
+            Side::Dialed(_) | Side::Client => {
+                self.flush(turn);
+                self.end(turn);
+            }
+            Side::Accepted | Side::Refused => self.linger(LINGER_TIMEOUT, turn),
+        }
     }
 
     /// Works through received bytes up to the next thing to tell, and takes what it has worked through
@@ -78,6 +125,14 @@ impl Connection {
     ) -> Option<Notice> {
         match &mut self.phase {
             Phase::Open(_) | Phase::Closing(_) => self.work_frames(unread, is_end, turn),
+            Phase::Request(_) | Phase::Response(..)
+                if is_end && self.transport.is_handshaking() =>
+            {
+                let what = "ended during the TLS handshake".to_owned();
+                self.reason.get_or_insert(CloseReason::Tls(what));
+                self.end(turn);
+                None
+            }
             Phase::Request(_) | Phase::Response(..) if is_end => {
                 let what = "ended before the upgrade was done".to_owned();
                 self.reason.get_or_insert(match self.phase {
@@ -116,6 +171,12 @@ impl Connection {
                 None
             }
             Request::Answer { answer, with_body } => {
+                if tls::is_tls(bytes) {
+                    let what = "TLS where this node speaks none: the client is to use ws://, or the node \
+                                needs --bind wss://…";
+                    self.reason
+                        .get_or_insert_with(|| CloseReason::Tls(what.to_owned()));
+                }
                 self.answer(&answer, with_body, turn);
                 None
             }
@@ -197,7 +258,11 @@ impl Connection {
                 Step::Drained => return None,
                 // The peer is not there any more to hear a last word.
                 Step::Finished | Step::Broken(_) if is_end => {
-                    self.reason.get_or_insert(CloseReason::Vanished);
+                    self.reason
+                        .get_or_insert(match self.transport.is_cut_off() {
+                            false => CloseReason::Vanished,
+                            true => CloseReason::CutOff,
+                        });
                     self.end(turn);
                 }
                 // The time that the peer has to answer the Close is the time that it has to go.

@@ -11,7 +11,7 @@ mod response;
 
 pub(crate) use self::{
     head::gather,
-    refusal::{Refusal, Status},
+    refusal::{Refusal, Status, TLS_ONLY},
     request::{Request, judge_request},
     response::{Dialing, Expected, Offer, Response, judge_response},
 };

@@ -50,6 +50,18 @@ impl Status {
     }
 }
 
+/// What HTTP in clear hears where TLS is spoken.
+pub(crate) const TLS_ONLY: Refusal = Refusal {
+    status: Status::BadRequest,
+    reason: "this port speaks TLS: use a wss:// URL, or https:// for a page",
+};
+
+/// What TLS hears where none is spoken; few clients show it.
+pub(super) const NO_TLS: Refusal = Refusal {
+    status: Status::BadRequest,
+    reason: "this port speaks no TLS: use a ws:// URL, or http:// for a page",
+};
+
 /// An answer that ends the connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Refusal {

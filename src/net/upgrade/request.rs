@@ -7,9 +7,13 @@ use tungstenite::handshake::derive_accept_key;
 use super::{
     NODE_HEADER, Refusal, Status,
     head::{Fields, HEADERS_MAX},
+    refusal::NO_TLS,
 };
 use crate::{
-    config::limits::CHANNEL_BYTES_MAX, net::Kind, node_id::NodeId, subprotocol::SUBPROTOCOL,
+    config::limits::CHANNEL_BYTES_MAX,
+    net::{Kind, tls},
+    node_id::NodeId,
+    subprotocol::SUBPROTOCOL,
 };
 
 const VERSION_REFUSAL: Refusal = Refusal {
@@ -52,6 +56,7 @@ pub(crate) fn judge_request(bytes: &[u8], head_bytes_max: usize, id: NodeId) -> 
                 "the request head is too large",
             ));
         }
+        Err(_) if tls::is_tls(bytes) => return refuse(NO_TLS),
         Err(error) => return refuse(refusal_of(error)),
     };
     let method = request.method.unwrap_or_default();

@@ -9,7 +9,11 @@ use super::{
     head::{Fields, HEADERS_MAX},
 };
 use crate::{
-    config::PeerUrl, net::Kind, node_id::NodeId, printable::Excerpt, subprotocol::SUBPROTOCOL,
+    config::PeerUrl,
+    net::{Kind, tls},
+    node_id::NodeId,
+    printable::Excerpt,
+    subprotocol::SUBPROTOCOL,
 };
 
 /// What the dialed side answered.
@@ -56,6 +60,8 @@ pub(crate) struct Expected {
 pub(crate) struct Dialing {
     pub(crate) request: Vec<u8>,
     pub(crate) expected: Expected,
+    /// The host to be proven by TLS, where it is spoken.
+    pub(crate) tls_host: Option<Box<str>>,
 }
 
 impl Dialing {
@@ -91,6 +97,7 @@ impl Dialing {
                 accept: derive_accept_key(key.as_bytes()),
                 asked,
             },
+            tls_host: url.is_tls().then(|| url.host().into()),
         }
     }
 }
@@ -118,6 +125,10 @@ pub(crate) fn judge_response(
         Ok(httparse::Status::Partial) => {
             return Response::Refused("the answer's head is too large".to_owned());
         }
+        Err(_) if tls::is_tls_answer(bytes) => {
+            let text = "the answer is TLS: dial wss:// instead of ws://".to_owned();
+            return Response::Refused(text);
+        }
         Err(_) => return Response::Refused("the answer is not HTTP".to_owned()),
     };
     let code = response.code.unwrap_or_default();
@@ -129,7 +140,8 @@ pub(crate) fn judge_response(
         return Response::Refused("the answer is not HTTP/1.1".to_owned());
     }
     if code != 101 {
-        let text = refusal_text(code, response.reason, &fields);
+        let body = &bytes[head_len..];
+        let text = refusal_text(code, response.reason, &fields, body);
         return match code {
             // It had no time, or no room: nothing that another request would change.
             408 | 429 => Response::Refused(text),
@@ -178,7 +190,7 @@ fn granted_kind(fields: &Fields<'_>, asked: &Asked) -> Result<Kind, &'static str
 }
 
 /// What to tell a person about an answer that is no upgrade.
-fn refusal_text(code: u16, reason: Option<&str>, fields: &Fields<'_>) -> String {
+fn refusal_text(code: u16, reason: Option<&str>, fields: &Fields<'_>, body: &[u8]) -> String {
     let mut text = format!("answered {code}");
     if let Some(reason) = reason.filter(|reason| !reason.is_empty()) {
         let _ = write!(text, " {}", Excerpt(reason));
@@ -190,6 +202,15 @@ fn refusal_text(code: u16, reason: Option<&str>, fields: &Fields<'_>) -> String 
             "; redirects are not followed, dial {} instead",
             Excerpt(location)
         );
+    }
+    // What came with the head of a text for people says more than a code.
+    let line =
+        String::from_utf8_lossy(body.split(|byte| *byte == b'\n').next().unwrap_or_default());
+    let is_text = fields
+        .only("content-type")
+        .is_some_and(|kind| kind.starts_with("text/plain"));
+    if is_text && !line.trim().is_empty() {
+        let _ = write!(text, ": {}", Excerpt(line.trim()));
     }
     text
 }
