@@ -130,6 +130,7 @@ fn decisions_are_made_without_sockets() {
         "net/outbox.rs",
         "net/session.rs",
         "net/timer.rs",
+        "net/tls",
         "net/upgrade",
         "fanout/flights.rs",
         "fanout/load.rs",

@@ -27,4 +27,5 @@ mod simulate;
 mod subprotocol;
 mod support;
 mod terminal;
+mod tls;
 mod upgrade;

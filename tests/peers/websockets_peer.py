@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import ssl
 import sys
 import zlib
 from urllib.parse import urlsplit
@@ -121,17 +122,23 @@ async def commands(url):
 async def main():
     # A refused or lost connection is an event of the protocol, not a traceback.
     logging.getLogger("websockets").setLevel(logging.CRITICAL)
-    role, *url = sys.argv[1:]
+    role, *rest = sys.argv[1:]
     if role == "listen":
 
         async def accepted(connection):
             await handle(connection, connection.request.path)
 
-        server = await serve(accepted, "127.0.0.1", 0, backlog=4096, close_timeout=None)
+        context = None
+        if rest:
+            context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+            context.load_cert_chain(*rest)
+        server = await serve(
+            accepted, "127.0.0.1", 0, backlog=4096, close_timeout=None, ssl=context
+        )
         say("listening", server.sockets[0].getsockname()[1])
         await commands(None)
     else:
-        await commands(*url)
+        await commands(*rest)
 
 
 asyncio.run(main())
