@@ -24,14 +24,15 @@
 //! ```text
 //!             ┌──────────────────────────── net ────────────────────────────┐
 //!  poll ────► │ token ─► connection ─► transport ─► upgrade ──┐             │
-//!  (ready)    │          (one read a      (socket)   (HTTP)   ├─► Event ────┼─► node::relay ─► output
+//!  (ready)    │          (one read a   (socket, TLS) (HTTP)   ├─► Event ────┼─► node::relay ─► output
 //!             │           turn, shared               session ─┘             │    │    ▲  │
 //!             │           buffer)                   (WebSocket)             │    │    │  └ gathered for plain
 //!             │                                                             │    ▼    │    peers of a channel
 //!             │                                                             │   mesh ─► Output
 //!  poll ◄──── │ transport ◄─ outbox ◄─────────── frame ◄────────────────────┼─── Send, Dial, Close,
 //!  (writable) │ (one writev  (bounded)     (encoded once,                   │    echo, broadcast
-//!             │  a turn)                    shared)                         │
+//!             │  a turn,                    shared)                         │
+//!             │  or TLS)                                                    │
 //!             └─────────────────────────────────────────────────────────────┘
 //! ```
 //!
@@ -45,6 +46,13 @@
 //! channels, peer by peer too → flush every other connection with something queued → free the slots of those
 //! that have ended, which the mesh may want to tell others. With nothing ready and nothing due the node sleeps.
 //!
+//! With TLS, `transport` lets `net::tls` stand between the socket and the two ends that it has, the loop's buffer
+//! and the outbox; all above is the same. During the TLS handshake a dial's request waits in the outbox, and an
+//! accepted connection is one that has not sent its request yet, so that the deadline and the limits of upgrades
+//! hold for it. A step of a handshake takes time and counts against the budget of the turn. The end is a
+//! close_notify before the socket's; a peer that leaves it out was cut off. SIGHUP makes `net::tls::Settings`
+//! anew of the files; each connection keeps what it began with.
+//!
 //! ## Modules
 //!
 //! | module | ring | what it owns |
@@ -54,6 +62,7 @@
 //! | `subprotocol` | core | what two nodes agree on before they speak |
 //! | `net` | shell | connections: from sockets to whole messages and back; who is a neighbor, who is in which channel, whom to dial; knows nothing of what messages mean |
 //! | `net::{upgrade, session, outbox, dialer, channels, admission, backoff, keepalive, timer}` | pure | the decisions: no socket and no clock; of randomness only keys and masks, which must not be guessed |
+//! | `net::tls` | shell | certificates and keys, from files; encrypting between `transport` and outbox, on sockets that others hold; what went wrong, in words |
 //! | `net::{transport, socket, listener, resolver}` | shell | the system calls |
 //! | `net::{network, inbound, outbound, sending, connection}` | shell | what ties the two together |
 //! | `mesh` | core | the protocol between nodes, without I/O: who is a neighbor of whom, which way messages take, that each is taken in once |
@@ -70,14 +79,19 @@
 //! ## Invariants
 //!
 //! - The clock is read once a turn, in `node`. Everything else gets the time as an argument. (A load test has a
-//!   loop of its own, and reads it for each thing that it has received, too.)
+//!   loop of its own, and reads it for each thing that it has received, too. For the dates of certificates,
+//!   rustls looks at the calendar by itself.)
 //! - A token names one connection for ever: it carries a generation, and slots are freed only at the
 //!   end of a turn. A stale event matches nothing. So it is with the id of a dial.
 //! - A neighbor is who negotiated our subprotocol and, if we dialed, said that it is a node. Everyone
 //!   else is a plain peer, and that a server declines the offer is no reason not to be connected.
 //! - A plain peer is in the index of its channel from the upgrade until its slot is free.
 //! - What waits for a peer in user space is in its outbox, all of it, and counted. Tungstenite works on
-//!   a stream that queues every write at once, so its own buffer is always empty.
+//!   a stream that queues every write at once, so its own buffer is always empty. With TLS, beside it are the
+//!   bytes that are encrypted already, some records at most.
+//! - Received bytes that are decrypted and wait raise no event: a connection stays noted to be read until its
+//!   buffers are as empty as its socket.
+//! - A connection in clear pays nothing for those with TLS: its frames are shared and written as they are.
 //! - A peer is not read while it leaves more of our answers (pongs, echoes) waiting than the high-water
 //!   mark: what a peer makes us answer is bounded by what it takes.
 //! - A peer is slow only when its socket takes no more: before a message overflows, the outbox is

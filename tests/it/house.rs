@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::support::{Node, Scratch};
+use crate::support::{Node, Scratch, tools};
 
 /// Longest source file; a longer one has two reasons to change.
 const LINES_MAX: usize = 600;
@@ -215,7 +215,7 @@ fn the_readme_knows_the_options_of_the_program() {
     let of_program = |line: &&str| !line.starts_with("cargo bench");
     let readme: Vec<_> = readme.lines().filter(of_program).collect();
     let (readme, help) = (options_in(&readme.join("\n")), options_in(&help()));
-    let of_others = ["--release", "--path", "--fail", "--open"];
+    let of_others = ["--release", "--path", "--fail", "--open", "--cacert"];
     let unknown: Vec<_> = readme
         .difference(&help)
         .filter(|option| !of_others.contains(&option.as_str()))
@@ -304,9 +304,26 @@ fn assert_benches(words: &[String]) {
 fn the_commands_of_the_readme_run() {
     let readme = fs::read_to_string(root().join("README.md")).unwrap();
     let mut count = 0;
+    let scratch = Scratch::new("readme");
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    for (file, content) in [
+        ("cert.pem", made.cert.pem()),
+        ("ca.pem", made.cert.pem()),
+        ("key.pem", made.signing_key.serialize_pem()),
+    ] {
+        fs::write(scratch.join(file), content).unwrap();
+    }
     for block in readme.split("```sh\n").skip(1) {
         let block = block.split("```").next().unwrap();
         for line in block.lines() {
+            if let Some(arguments) = line.strip_prefix("openssl ") {
+                if let Some(mut openssl) = tools::of_system("openssl") {
+                    openssl.args(words_of(arguments)).current_dir(&*scratch);
+                    let done = openssl.output().unwrap();
+                    assert!(done.status.success(), "{line}: {done:?}");
+                }
+                continue;
+            }
             let line = line.replace("cargo run --release --", "wsmesh");
             let line = line
                 .split([';', '|', '>'])
@@ -328,8 +345,9 @@ fn the_commands_of_the_readme_run() {
             }
             // Ports that are free on any machine.
             let any_port = |word: &String| {
-                let ports = [":8080", ":8085", ":8086", ":9090"];
-                match word.starts_with("ws://") {
+                let ports = [":8080", ":8085", ":8086", ":9090", ":8443"];
+                let is_to_bind = line.contains(&format!("--bind {word}"));
+                match word.starts_with("ws") && word.contains("://") && !is_to_bind {
                     true => word.clone(),
                     false => ports
                         .iter()
@@ -337,6 +355,7 @@ fn the_commands_of_the_readme_run() {
                 }
             };
             let mut command = Node::command(words[program + 1..].iter().map(any_port));
+            command.current_dir(&*scratch);
             for variable in words[..program].iter().map(any_port) {
                 let (name, value) = variable.split_once('=').unwrap();
                 command.env(name, value);

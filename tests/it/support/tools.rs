@@ -60,6 +60,22 @@ pub(crate) fn wstest() -> Option<Command> {
     Some(Command::new(directory.join("wstest")))
 }
 
+/// A program of the system, which no machine for development is without.
+#[track_caller]
+pub(crate) fn of_system(program: &str) -> Option<Command> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    if std::env::split_paths(&path).any(|folder| folder.join(program).is_file()) {
+        return Some(Command::new(program));
+    }
+    let missing = format!("{program} is missing");
+    assert!(
+        std::env::var_os("CI").is_none_or(|ci| ci != "true"),
+        "{missing}"
+    );
+    skipped(&missing);
+    None
+}
+
 /// The directory of a tool, if `tests/setup` has got to its end with it.
 #[track_caller]
 fn found(tool: &str, what: &str) -> Option<PathBuf> {

@@ -68,26 +68,11 @@ fn python_websockets_is_dialed() {
     assert!(!peer.stdout.contain("failed "), "{}", peer.stdout.tail(20));
 }
 
-/// A program of the system that the test may miss.
-fn of_system(program: &str) -> Option<Command> {
-    let is_there = |folder: std::path::PathBuf| folder.join(program).is_file();
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    if std::env::split_paths(&path).any(is_there) {
-        return Some(Command::new(program));
-    }
-    assert!(
-        std::env::var_os("CI").is_none_or(|ci| ci != "true"),
-        "{program} is missing"
-    );
-    tools::skipped(&format!("{program} is missing"));
-    None
-}
-
 #[test]
 fn curl_gets_a_page() {
     let (authority, node) = certified();
     for version in ["--tlsv1.2", "--tlsv1.3"] {
-        let Some(mut curl) = of_system("curl") else {
+        let Some(mut curl) = tools::of_system("curl") else {
             return;
         };
         let most = ["--tls-max", version.trim_start_matches("--tlsv")];
@@ -108,7 +93,7 @@ fn curl_gets_a_page() {
 
 /// Lets OpenSSL's client connect with some options and say `input`; returns what it shows.
 fn s_client(authority: &Authority, address: &str, options: &[&str], input: &str) -> Option<String> {
-    let mut openssl = of_system("openssl")?;
+    let mut openssl = tools::of_system("openssl")?;
     let ca = authority.ca();
     openssl.args(["s_client", "-connect", address, "-CAfile", text(&ca)]);
     openssl

@@ -2,11 +2,10 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 use super::authority::text;
 use super::{Authority, Files, client, listening};
-use crate::support::{Node, tools::skipped};
+use crate::support::{Node, tools};
 
 /// What a node says that does not start.
 #[track_caller]
@@ -152,21 +151,13 @@ fn files_that_do_not_do_are_named_with_what_to_do() {
 
 /// Runs OpenSSL; `None` if it is not there.
 fn openssl(arguments: &[&str]) -> Option<()> {
-    match Command::new("openssl").args(arguments).output() {
-        Err(_) => {
-            assert!(
-                std::env::var_os("CI").is_none_or(|ci| ci != "true"),
-                "openssl is missing"
-            );
-            skipped("openssl is missing");
-            None
-        }
-        Ok(output) => {
-            let said = String::from_utf8_lossy(&output.stderr);
-            assert!(output.status.success(), "{arguments:?}: {said}");
-            Some(())
-        }
-    }
+    let output = tools::of_system("openssl")?
+        .args(arguments)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?}: {said}");
+    Some(())
 }
 
 #[test]
