@@ -13,6 +13,7 @@ use wsmesh::fanout::{
 };
 
 use super::reporting::{complain, print, progress_bar, usage_error};
+use super::tls::TlsDialingOptions;
 use super::typed::{ip_address, typed};
 
 /// Something that was to be shown is not shown because the load test itself was too busy.
@@ -90,6 +91,9 @@ pub(crate) struct BenchOptions {
     /// Its first line is sent as `Authorization: Bearer`.
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
+
+    #[command(flatten)]
+    tls: TlsDialingOptions,
 
     /// Messages a second, of all that send together
     ///
@@ -251,6 +255,7 @@ impl BenchOptions {
             fields: self.header.clone(),
             subprotocols: self.subprotocol.clone(),
             token,
+            tls: self.tls.to_config(),
             rate: self.rate.map(|rate| rate.0),
             size_bytes: self.size.0,
             is_binary: self.binary,

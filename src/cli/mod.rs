@@ -179,7 +179,8 @@ fn command() -> clap::Command {
     let command = Cli::command().mut_subcommands(|subcommand| {
         subcommand.mut_args(|arg| {
             let takes_value = takes_value(&arg) && !arg.is_positional();
-            arg.allow_hyphen_values(takes_value)
+            // The environment is for nodes, which run where nobody types.
+            arg.allow_hyphen_values(takes_value).env(None)
         })
     });
     command.mut_args(|arg| {

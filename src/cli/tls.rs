@@ -74,10 +74,20 @@ impl From<TlsOptions> for TlsConfig {
             cert: options.tls_cert,
             key: options.tls_key,
             client_ca: options.tls_client_ca,
-            ca: options.dialing.tls_ca,
-            pins: options.dialing.tls_pin,
-            client_cert: options.dialing.tls_client_cert,
-            client_key: options.dialing.tls_client_key,
+            ..options.dialing.to_config()
+        }
+    }
+}
+
+impl TlsDialingOptions {
+    /// With nothing for listeners.
+    pub(super) fn to_config(&self) -> TlsConfig {
+        TlsConfig {
+            ca: self.tls_ca.clone(),
+            pins: self.tls_pin.clone(),
+            client_cert: self.tls_client_cert.clone(),
+            client_key: self.tls_client_key.clone(),
+            ..TlsConfig::default()
         }
     }
 }

@@ -36,6 +36,26 @@ pub struct TlsConfig {
 impl TlsConfig {
     /// Checks that what is given makes sense together, and with the addresses to listen on.
     pub(super) fn check(&self, binds: &[BindAddress]) -> Result<(), ConfigError> {
+        self.check_pairs()?;
+        let encrypted = binds.iter().find(|bind| bind.is_tls());
+        let for_listeners = [
+            ("--tls-cert", &self.cert),
+            ("--tls-client-ca", &self.client_ca),
+        ];
+        match encrypted {
+            Some(bind) if self.cert.is_none() => {
+                Err(ConfigError::TlsCertMissing { bind: bind.clone() })
+            }
+            Some(_) => Ok(()),
+            None => match for_listeners.iter().find(|(_, file)| file.is_some()) {
+                Some((flag, _)) => Err(ConfigError::TlsUnused { flag }),
+                None => Ok(()),
+            },
+        }
+    }
+
+    /// Checks that every certificate has a key, and the reverse.
+    pub(crate) fn check_pairs(&self) -> Result<(), ConfigError> {
         let pairs = [
             (("--tls-cert", &self.cert), ("--tls-key", &self.key)),
             (
@@ -54,21 +74,7 @@ impl TlsConfig {
                 }
             }
         }
-        let encrypted = binds.iter().find(|bind| bind.is_tls());
-        let for_listeners = [
-            ("--tls-cert", &self.cert),
-            ("--tls-client-ca", &self.client_ca),
-        ];
-        match encrypted {
-            Some(bind) if self.cert.is_none() => {
-                Err(ConfigError::TlsCertMissing { bind: bind.clone() })
-            }
-            Some(_) => Ok(()),
-            None => match for_listeners.iter().find(|(_, file)| file.is_some()) {
-                Some((flag, _)) => Err(ConfigError::TlsUnused { flag }),
-                None => Ok(()),
-            },
-        }
+        Ok(())
     }
 }
 

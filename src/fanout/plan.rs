@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::payload::HEAD_BYTES;
 use crate::config::limits::{CONNECTIONS_CEILING, MESSAGE_BYTES_CEILING};
-use crate::config::{ConfigError, PeerUrl, check_count, check_size, choice};
+use crate::config::{ConfigError, PeerUrl, TlsConfig, check_count, check_size, choice};
 use crate::printable::Printable;
 
 /// What the connections do (`--mode`).
@@ -139,6 +139,8 @@ pub struct Plan {
     pub subprotocols: Vec<String>,
     /// A secret, sent as `Authorization: Bearer`; not part of any report.
     pub token: Option<String>,
+    /// Whom to believe where TLS is spoken, and what to show there; of it only what is for dialing.
+    pub tls: TlsConfig,
     /// Messages a second, of all that send together, each due at its own time whatever has become of those
     /// before. `None`: each sender sends its next message when the last one is everywhere.
     pub rate: Option<usize>,
@@ -179,6 +181,7 @@ impl Default for Plan {
             fields: Vec::new(),
             subprotocols: Vec::new(),
             token: None,
+            tls: TlsConfig::default(),
             rate: None,
             size_bytes: 64,
             is_binary: false,
@@ -251,6 +254,7 @@ impl Plan {
         ] {
             check_count(flag, value, most)?;
         }
+        self.tls.check_pairs()?;
         check_size("--size", self.size_bytes, HEAD_BYTES, MESSAGE_BYTES_CEILING)?;
         let (connections, publishers) = (self.connections, self.publishers);
         // A single publisher among others hears the others.

@@ -13,7 +13,7 @@ use super::ports::{Ports, TRIES_MAX};
 use super::process::{KernelMemory, Usage, port_range};
 use super::report::Report;
 use crate::config::{Config, Limits, PeerUrl};
-use crate::net::{CloseReason, Dialing, Event, Network, Source, Token};
+use crate::net::{CloseReason, Dialing, Event, Network, Source, TlsError, Token};
 use crate::node_id::NodeId;
 use crate::signals::Signals;
 
@@ -53,6 +53,9 @@ pub enum LoadError {
     /// The plan contradicts itself.
     #[error(transparent)]
     Plan(#[from] PlanError),
+    /// Certificates or keys are missing, wrong or do not fit.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// A name without address.
     #[error("{url}: its name does not resolve: {error}")]
     Name {
@@ -164,7 +167,7 @@ struct Bench<'a> {
 }
 
 impl<'a> Bench<'a> {
-    fn new(plan: &'a Plan, targets: Vec<(PeerUrl, SocketAddr)>) -> io::Result<Self> {
+    fn new(plan: &'a Plan, targets: Vec<(PeerUrl, SocketAddr)>) -> Result<Self, LoadError> {
         let poll = Poll::new()?;
         let waker = Arc::new(Waker::new(poll.registry(), Source::Waker.into())?);
         let registry = poll.registry().try_clone()?;
@@ -179,9 +182,11 @@ impl<'a> Bench<'a> {
                 ping_interval: plan.ping_interval,
                 ..Limits::default()
             },
+            tls: plan.tls.clone(),
             ..Config::default()
         };
-        let network = Network::new(&config, NodeId::random(), 0, registry, waker);
+        let mut network = Network::new(&config, NodeId::random(), 0, registry, waker);
+        network.load_tls(plan.urls.iter().any(PeerUrl::is_tls))?;
         let signals = Signals::new(poll.registry(), &[])?;
         let now = clock();
         let started_at = SystemTime::now();

@@ -1,7 +1,7 @@
 //! Nodes that are connected with TLS.
 
 use super::authority::text;
-use super::{Authority, NO_OPTIONS, client, dialing, listening, url_of};
+use super::{Authority, NO_OPTIONS, certified, client, dialing, listening, url_of};
 use crate::support::{Frame, Node, Raw};
 
 /// Asserts that what is published at each of two nodes is heard at the other.
@@ -124,6 +124,42 @@ fn listeners_with_and_without_tls_stand_side_by_side() {
     node.stop();
     let (_, close) = plain.read_to_close();
     assert_eq!(close.close_code(), Some(1001));
+}
+
+#[test]
+fn a_load_test_dials_with_tls() {
+    let (authority, node) = certified();
+    let url = url_of(&node);
+    let measure = [
+        "bench",
+        &url,
+        "-n",
+        "20",
+        "--mode",
+        "echo",
+        "--messages",
+        "100",
+        "--json",
+    ];
+    let options = authority.ca_options();
+    let known = measure
+        .into_iter()
+        .chain(options.iter().map(String::as_str));
+    let output = Node::command(known).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["measure"]["lost"], 0, "{report}");
+    let unknown = Node::command(measure).output().unwrap();
+    assert_eq!(unknown.status.code(), Some(1));
+    let wrong = [&measure[..], &["--tls-ca", "/nowhere.pem"]].concat();
+    let output = Node::command(wrong).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(
+        said.contains("--tls-ca /nowhere.pem: there is no such file"),
+        "{said}"
+    );
 }
 
 /// A reader that takes its time, in both directions at once.
