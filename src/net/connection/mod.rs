@@ -75,13 +75,14 @@ pub(crate) enum Side {
     Client,
 }
 
+/// What only few connections have, or not for long, is boxed: all pay for the largest.
 #[derive(Debug)]
 enum Phase {
-    Connecting(Dialing),
+    Connecting(Box<Dialing>),
     /// What was received of a request head.
     Request(Vec<u8>),
     /// What was received of a response head, and what it is judged by.
-    Response(Vec<u8>, Expected),
+    Response(Vec<u8>, Box<Expected>),
     Open(Session),
     /// A Close was sent, or received and answered; the other half is awaited.
     Closing(Session),
@@ -172,7 +173,7 @@ impl Connection {
         dialing: Dialing,
         turn: &mut Turn<'_>,
     ) -> Self {
-        let phase = Phase::Connecting(dialing);
+        let phase = Phase::Connecting(Box::new(dialing));
         let timeout = turn.limits.handshake_timeout;
         let transport = Transport::new(stream, encryption);
         Self::new(token, side, transport, remote, phase, timeout, turn)

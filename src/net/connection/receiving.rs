@@ -57,7 +57,7 @@ impl Connection {
         }
         if let Phase::Connecting(dialing) = mem::replace(&mut self.phase, Phase::Ended) {
             self.transport.outbox.push_control(dialing.request.into());
-            self.phase = Phase::Response(Vec::new(), dialing.expected);
+            self.phase = Phase::Response(Vec::new(), Box::new(dialing.expected));
         }
         Some(Notice::Connected)
     }
