@@ -45,7 +45,7 @@ pub(crate) struct Received {
     pub(crate) is_drained: bool,
 }
 
-/// What was sent, in bytes on the wire, and whether the socket takes no more.
+/// How many bytes of the outbox went on, and whether the socket takes no more.
 #[derive(Debug, Default)]
 pub(crate) struct Sent {
     pub(crate) bytes: usize,
@@ -230,6 +230,7 @@ impl Encryption {
             if encrypted == 0 {
                 return Err(ErrorKind::WriteZero.into());
             }
+            sent.bytes += encrypted;
         }
     }
 
@@ -246,7 +247,7 @@ impl Encryption {
         while self.tls.wants_write() {
             match self.tls.write_tls(&mut Single(socket)) {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
-                Ok(bytes) => sent.bytes += bytes,
+                Ok(_) => {}
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     sent.is_blocked = true;

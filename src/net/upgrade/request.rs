@@ -253,6 +253,17 @@ mod tests {
     }
 
     #[test]
+    fn tls_hears_that_none_is_spoken_from_its_first_byte_on() {
+        for hello in [&[0x16][..], &[0x16, 3, 1, 2, 0, 1, 0]] {
+            let request = judge_request(hello, HEAD_BYTES_MAX, id());
+            let Request::Answer { answer, .. } = request else {
+                panic!("{request:?}");
+            };
+            assert_eq!(answer, NO_TLS);
+        }
+    }
+
+    #[test]
     fn the_example_of_the_standard_is_granted() {
         let request = upgrade("/chat?room=1");
         let Request::Upgrade {

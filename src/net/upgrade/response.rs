@@ -438,6 +438,40 @@ mod tests {
         assert!(refused("HTTP/1.1", "HTTP/1.0").contains("not HTTP/1.1"));
     }
 
+    #[test]
+    fn the_first_line_of_an_answer_for_people_is_shown() {
+        let refused = |response: &str| {
+            let expected = expected(Offer::Nothing);
+            match judge_response(response.as_bytes(), HEAD_BYTES_MAX, &expected, id()) {
+                Response::Refused(text) => text,
+                other => panic!("{response}: {other:?}"),
+            }
+        };
+        let head = "HTTP/1.1 503 Busy\r\nContent-Type: text/";
+        let bare = "answered 503 Busy instead of an upgrade";
+        for (rest, shown) in [
+            ("plain\r\n\r\n \u{1b}no room \r\nlater", r": \u{1b}no room"),
+            ("plain; charset=utf-8\r\n\r\nno room", ": no room"),
+            ("plain\r\n\r\n\nno room", ""),
+            ("plain\r\n\r\n", ""),
+            ("html\r\n\r\n<p>no room", ""),
+        ] {
+            assert_eq!(refused(&format!("{head}{rest}")), format!("{bare}{shown}"));
+        }
+    }
+
+    #[test]
+    fn an_answer_in_tls_is_told_as_such() {
+        let expected = expected(Offer::Subprotocol);
+        for answer in [&[0x15, 3, 1, 0, 2, 2, 70][..], &[0x16, 3]] {
+            let response = judge_response(answer, HEAD_BYTES_MAX, &expected, id());
+            assert!(
+                matches!(&response, Response::Refused(text) if text.contains("dial wss://")),
+                "{response:?}"
+            );
+        }
+    }
+
     proptest! {
         #[test]
         fn arbitrary_heads_are_survived(bytes in prop::collection::vec(any::<u8>(), 0..4096)) {

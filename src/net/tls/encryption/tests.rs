@@ -105,9 +105,13 @@ impl End {
         pipe.bytes.len() < before
     }
 
+    /// Returns the bytes on the wire.
     fn send(&mut self, pipe: &mut Pipe) -> usize {
+        let (before, pending_bytes) = (pipe.bytes.len(), self.outbox.pending_bytes());
         let sent = self.encryption.send(pipe, &mut self.outbox);
-        sent.expect("a pipe does not fail").bytes
+        let sent = sent.expect("a pipe does not fail");
+        assert_eq!(sent.bytes, pending_bytes - self.outbox.pending_bytes());
+        pipe.bytes.len() - before
     }
 }
 
