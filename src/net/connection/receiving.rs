@@ -129,7 +129,7 @@ impl Connection {
                 if is_end && self.transport.is_handshaking() =>
             {
                 let what = "ended during the TLS handshake".to_owned();
-                self.reason.get_or_insert(CloseReason::Tls(what));
+                self.reason.get_or_insert(CloseReason::Failed(what));
                 self.end(turn);
                 None
             }

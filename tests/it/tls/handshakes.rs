@@ -58,6 +58,18 @@ fn a_handshake_that_is_not_done_in_time_is_given_up_whatever_comes() {
         .wait_for_count(4, "no TLS handshake within 400ms");
 }
 
+/// So look load balancers whether somebody is there.
+#[test]
+fn who_connects_and_goes_is_no_news() {
+    let authority = super::Authority::new("test");
+    let node = listening(&authority.local("node"), ["-v"]);
+    let mut raw = Raw::connect(node.address());
+    raw.finish();
+    assert_eq!(raw.read_to_end(), (Vec::new(), End::Closed));
+    let line = node.stderr.wait_for("ended during the TLS handshake");
+    assert!(line.contains(" DEBUG "), "{line}");
+}
+
 #[test]
 fn garbage_is_refused_and_others_are_served() {
     let (authority, node) = certified();
