@@ -236,7 +236,7 @@ impl BenchOptions {
         let plan = plan.unwrap_or_else(|error| usage_error("bench", error).exit());
         match self.measure(&plan) {
             Ok(report) => self.tell(&report),
-            Err(LoadError::System(error)) => complain(error),
+            Err(error @ (LoadError::System(_) | LoadError::NoAnswer { .. })) => complain(error),
             Err(error) => usage_error("bench", error).exit(),
         }
     }

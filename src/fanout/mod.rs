@@ -16,7 +16,7 @@
 //! `load` decides, without sockets: what is to be opened and sent when, and what each event means. It
 //! consists of when to connect (`ramp`) and from where (`ports`), when to send (`pacing`), what is on its way (`flights`), what each
 //! connection has heard of each sender (`track`), what a message looks like (`payload`), and what is counted
-//! (`tally`, `timeline`). `run` is the loop around it, with the connections of a node; `process` looks at
+//! (`tally`, `timeline`). `targets` finds the servers; `run` is the loop around it, with the connections of a node; `process` looks at
 //! processes; `report` tells what came of it.
 
 mod flights;
@@ -30,6 +30,7 @@ mod ramp;
 mod report;
 mod run;
 mod tally;
+mod targets;
 #[cfg(test)]
 mod tests;
 mod timeline;
@@ -40,3 +41,4 @@ pub use plan::{HeaderField, HeaderFieldError, Mode, Plan, PlanError};
 pub use process::{CpuTime, Memory, machine};
 pub use report::{Bounds, Comparison, Report, ReportError, Verdict};
 pub use run::{LoadError, Progress, run};
+pub use targets::Tried;

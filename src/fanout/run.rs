@@ -1,7 +1,7 @@
 //! The loop of a load test: one thread, one poll, the connections of [`crate::net`].
 
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -12,6 +12,7 @@ use super::plan::{Plan, PlanError};
 use super::ports::{Ports, TRIES_MAX};
 use super::process::{KernelMemory, Usage, port_range};
 use super::report::Report;
+use super::targets::{Tried, targets};
 use crate::config::{Config, Limits, PeerUrl};
 use crate::net::{CloseReason, Dialing, Event, Network, Source, TlsError, Token};
 use crate::node_id::NodeId;
@@ -76,6 +77,14 @@ pub enum LoadError {
         /// Where it is.
         address: SocketAddr,
     },
+    /// Nobody accepts connections.
+    #[error("{url}: no address of it accepts a connection: {tried}. Is the server running?")]
+    NoAnswer {
+        /// What was asked for.
+        url: PeerUrl,
+        /// Where it should be.
+        tried: Tried,
+    },
     /// A process that cannot be looked at.
     #[error("--pid {pid}: {error}")]
     Process {
@@ -113,37 +122,13 @@ pub(super) struct Samples {
 /// The plan cannot be carried out; nothing was sent then.
 pub fn run(plan: &Plan, on_progress: &mut dyn FnMut(Progress)) -> Result<Report, LoadError> {
     plan.check()?;
-    let targets = resolve(plan)?;
+    let targets = targets(plan)?;
     for pid in &plan.servers {
         Usage::of(&[*pid]).map_err(|error| LoadError::Process { pid: *pid, error })?;
     }
     let mut bench = Bench::new(plan, targets)?;
     bench.run(on_progress)?;
     Ok(bench.report())
-}
-
-/// Each server's first address that the sources can reach.
-fn resolve(plan: &Plan) -> Result<Vec<(PeerUrl, SocketAddr)>, LoadError> {
-    let resolve = |url: &PeerUrl| {
-        let name = |error| LoadError::Name {
-            url: url.clone(),
-            error,
-        };
-        let addresses = (url.host(), url.port()).to_socket_addrs().map_err(name)?;
-        let of_family = |address: &SocketAddr| {
-            let mut sources = plan.sources.iter();
-            sources.all(|source| source.is_ipv4() == address.is_ipv4())
-        };
-        let address = addresses.into_iter().find(of_family);
-        let none = || io::Error::other("it has no address that --source can reach");
-        let address = address.ok_or_else(|| name(none()))?;
-        if !address.ip().to_canonical().is_loopback() && !plan.has_consent {
-            let url = url.clone();
-            return Err(LoadError::Consent { url, address });
-        }
-        Ok((url.clone(), address))
-    };
-    plan.urls.iter().map(resolve).collect()
 }
 
 struct Bench<'a> {

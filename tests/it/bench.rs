@@ -397,6 +397,16 @@ fn a_server_that_is_not_there_or_refuses_is_a_failure_with_its_reason() {
 }
 
 #[test]
+fn a_name_is_taken_at_an_address_that_answers() {
+    // Where `localhost` is ::1 first, nobody is there.
+    let (node, _) = node(&[]);
+    let url = format!("ws://localhost:{}/", node.address().port());
+    let report = report(&[&url, "-n", "3", "--messages", "3", "--warm-up", "off"]);
+    assert_eq!(report["connect"]["opened"], 3);
+    assert_eq!(report["plan"]["urls"][0], url.as_str());
+}
+
+#[test]
 fn a_server_that_dies_is_told_with_what_there_was() {
     let (mut node, url) = node(&[]);
     let mut bench = under_way(&node, &url);
