@@ -365,12 +365,17 @@ fn a_server_that_is_not_there_or_refuses_is_a_failure_with_its_reason() {
     let free = RawListener::bind().address();
     let output = bench(&[&format!("ws://{free}"), "-n", "3"]);
     assert_eq!(output.status.code(), Some(1));
-    assert!(text(&output.stderr).contains("no connection could be opened"));
+    let said = text(&output.stderr);
+    assert!(
+        said.contains("no connection could be opened: 3 × ") && said.contains("refused"),
+        "{said}"
+    );
     let report = text(&output.stdout);
     assert!(
-        report.contains("3 failed: ") && report.contains("refused"),
+        report.contains("connected   none\n            3 failed: ") && report.contains("refused"),
         "{report}"
     );
+    assert!(!report.contains("measured"), "{report}");
 
     let (_node, url) = node(&["--max-connections", "5"]);
     let output = bench(&[
@@ -404,6 +409,30 @@ fn a_name_is_taken_at_an_address_that_answers() {
     let report = report(&[&url, "-n", "3", "--messages", "3", "--warm-up", "off"]);
     assert_eq!(report["connect"]["opened"], 3);
     assert_eq!(report["plan"]["urls"][0], url.as_str());
+}
+
+#[test]
+fn what_could_not_be_measured_is_null() {
+    let free = RawListener::bind().address();
+    let output = bench(&[&format!("ws://{free}"), "-n", "3", "--json"]);
+    let unconnected: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(unconnected["connect"]["failed"], 3);
+    assert_eq!(unconnected["server"], Value::Null);
+
+    let (_node, url) = node(&["--relay", "off"]);
+    let options = ["--duration", "200ms", "--patience", "100ms"];
+    let unheard = report(&[&[&url, "-n", "3", "--warm-up", "off"], &options[..]].concat());
+    assert!(unheard["connect"]["per_second"].is_number(), "{unheard}");
+    assert_eq!(unheard["measure"]["deliveries"], 0);
+    assert_eq!(unheard["measure"]["deliveries_per_second"], 0.0);
+    for report in [&unconnected, &unheard] {
+        for name in ["delivery_us", "first_us", "last_us"] {
+            assert_eq!(report["measure"][name], Value::Null, "{name} of {report}");
+        }
+    }
+    for name in ["per_second", "handshake_us"] {
+        assert_eq!(unconnected["connect"][name], Value::Null, "{name}");
+    }
 }
 
 #[test]

@@ -35,21 +35,19 @@ impl<'a> Comparison<'a> {
         row("connections failed or lost", &|report| {
             Some((report.connect.failed + report.connect.lost) as f64)
         });
-        row("connections a second", &|report| {
-            Some(report.connect.per_second)
-        });
+        row("connections a second", &|report| report.connect.per_second);
         row("handshake p50, µs", &|report| {
-            Some(report.connect.handshake_us.p50)
+            Some(report.connect.handshake_us?.p50)
         });
         row("handshake p99, µs", &|report| {
-            Some(report.connect.handshake_us.p99)
+            Some(report.connect.handshake_us?.p99)
         });
         row("messages", &|report| Some(report.measure.messages as f64));
         row("deliveries", &|report| {
             Some(report.measure.deliveries as f64)
         });
         row("deliveries a second", &|report| {
-            Some(report.measure.deliveries_per_second)
+            report.measure.deliveries_per_second
         });
         row("lost", &|report| Some(report.measure.lost as f64));
         row("twice", &|report| Some(report.measure.duplicated as f64));
@@ -58,22 +56,22 @@ impl<'a> Comparison<'a> {
         });
         row("damaged", &|report| Some(report.measure.corrupted as f64));
         for (place, (name, _)) in self.one.measure.times().into_iter().enumerate() {
-            let times = |report: &Report| *report.measure.times()[place].1;
+            let times = |report: &Report| report.measure.times()[place].1;
             row(&format!("{name} p50, µs"), &|report| {
-                Some(times(report).p50)
+                Some(times(report)?.p50)
             });
             row(&format!("{name} p99, µs"), &|report| {
-                Some(times(report).p99)
+                Some(times(report)?.p99)
             });
         }
         row("server CPU a delivery, µs", &|report| {
             report.server.as_ref()?.cpu_us_per_delivery
         });
         row("server memory a connection, B", &|report| {
-            Some(report.server.as_ref()?.memory_bytes_per_connection)
+            report.server.as_ref()?.memory_bytes_per_connection
         });
         row("kernel objects a connection, B", &|report| {
-            Some(report.kernel.as_ref()?.objects_bytes_per_connection)
+            report.kernel.as_ref()?.objects_bytes_per_connection
         });
         row("generator's share of its core", &|report| {
             Some(report.generator.as_ref()?.cpu_share)

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::quantiles::{Quantiles, bars};
 use super::{
     Connect, CoursePoint, Generator, Kernel, Measure, Planned, RampPoint, Reason, Report, Server,
-    VERSION, micros, per, rounded, words_of,
+    VERSION, micros, per, rounded, rounded_seconds, words_of,
 };
 use crate::config::PeerUrl;
 use crate::fanout::load::Load;
@@ -87,7 +87,7 @@ impl Connect {
             opened: connections.opened,
             failed: connections.failures.count(),
             failures: reasons(&connections.failures),
-            seconds: rounded(seconds),
+            seconds: rounded_seconds(seconds),
             per_second: per(connections.opened as f64, seconds),
             handshake_us: Quantiles::of(&connections.handshakes),
             lost: connections.losses.count(),
@@ -105,11 +105,12 @@ impl Measure {
             seconds: rounded(index as f64 * width),
             deliveries: interval.deliveries,
             everywhere: interval.everywhere,
-            last_mean_us: per(micros(interval.last_sum), interval.everywhere as f64),
+            last_mean_us: per(micros(interval.last_sum), interval.everywhere as f64)
+                .unwrap_or_default(),
             last_max_us: rounded(micros(interval.last_max)),
         });
         Self {
-            seconds: rounded(seconds),
+            seconds: rounded_seconds(seconds),
             messages: messages.sent,
             everywhere: messages.everywhere,
             deliveries: messages.heard,
@@ -152,9 +153,9 @@ impl Server {
         let deliveries = load.messages.heard;
         Some(Self {
             pids: plan.servers.clone(),
-            cpu_seconds: rounded(cpu),
-            cpu_share: per(cpu, elapsed),
-            cpu_us_per_delivery: (deliveries > 0).then(|| per(cpu * 1e6, deliveries as f64)),
+            cpu_seconds: rounded_seconds(cpu),
+            cpu_share: per(cpu, elapsed)?,
+            cpu_us_per_delivery: per(cpu * 1e6, deliveries as f64),
             memory_before_bytes: before.servers.memory.anonymous_bytes,
             memory_connected_bytes: connected.servers.memory.anonymous_bytes,
             memory_after_bytes: measured.servers.memory.anonymous_bytes,
@@ -185,10 +186,10 @@ impl Generator {
         let since = samples.connected.as_ref().unwrap_or(&samples.before);
         let (cpu, elapsed) = used(since, measured, |sample| sample.own)?;
         let elapsed = elapsed.as_secs_f64();
-        let cpu_share = per(cpu.used.as_secs_f64(), elapsed);
-        let waited_share = per(cpu.waited.as_secs_f64(), elapsed);
+        let cpu_share = per(cpu.used.as_secs_f64(), elapsed)?;
+        let waited_share = per(cpu.waited.as_secs_f64(), elapsed)?;
         Some(Self {
-            cpu_seconds: rounded(cpu.used.as_secs_f64()),
+            cpu_seconds: rounded_seconds(cpu.used.as_secs_f64()),
             cpu_share,
             waited_share,
             memory_bytes: measured.own?.memory.anonymous_bytes,

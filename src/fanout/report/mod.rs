@@ -1,6 +1,7 @@
 //! What came of a load test: one structure, shown as text, JSON, CSV or a page, compared and judged.
 //!
-//! Its JSON is stable within a version; fields may be added. Names end in their unit.
+//! Its JSON is stable within a version; fields may be added. Names end in their unit. What could not be measured
+//! is `null`, not zero.
 
 mod compare;
 mod csv;
@@ -19,6 +20,9 @@ pub use self::compare::Comparison;
 use self::quantiles::{Bar, Quantiles};
 pub use self::verdict::{Bounds, Verdict};
 use super::load::Outcome;
+
+/// The most frequent reasons are enough in one line.
+const REASONS_SHOWN: usize = 3;
 
 /// Raised when a field changes its meaning or goes away.
 const VERSION: u32 = 1;
@@ -76,9 +80,9 @@ struct Connect {
     failures: Vec<Reason>,
     /// From the first that was begun to the last that was open.
     seconds: f64,
-    per_second: f64,
+    per_second: Option<f64>,
     /// From the begin of the connection to the end of the upgrade.
-    handshake_us: Quantiles,
+    handshake_us: Option<Quantiles>,
     /// Open connections at the end of each interval.
     ramp: Vec<RampPoint>,
     /// Connections that were open and did not last.
@@ -94,8 +98,8 @@ struct Measure {
     /// … and heard by everyone.
     everywhere: u64,
     deliveries: u64,
-    deliveries_per_second: f64,
-    bytes_per_second: f64,
+    deliveries_per_second: Option<f64>,
+    bytes_per_second: Option<f64>,
     /// Deliveries that were waited for in vain.
     lost: u64,
     duplicated: u64,
@@ -108,17 +112,17 @@ struct Measure {
     /// Heard by a connection that does not wait for it: most servers send a message to its sender too.
     unasked: u64,
     /// How much later than meant messages were handed to the system.
-    sent_late_us: Quantiles,
+    sent_late_us: Option<Quantiles>,
     /// Of each delivery, from the intended time.
-    delivery_us: Quantiles,
+    delivery_us: Option<Quantiles>,
     /// Of each message, until the first connection had it …
-    first_us: Quantiles,
+    first_us: Option<Quantiles>,
     /// … half of them …
-    median_us: Quantiles,
+    median_us: Option<Quantiles>,
     /// … 99 % …
-    p99_us: Quantiles,
+    p99_us: Option<Quantiles>,
     /// … all.
-    last_us: Quantiles,
+    last_us: Option<Quantiles>,
     delivery_histogram: Vec<Bar>,
     course: Vec<CoursePoint>,
 }
@@ -158,7 +162,7 @@ struct Server {
     memory_before_bytes: u64,
     memory_connected_bytes: u64,
     memory_after_bytes: u64,
-    memory_bytes_per_connection: f64,
+    memory_bytes_per_connection: Option<f64>,
     /// With what files back.
     resident_connected_bytes: u64,
 }
@@ -171,7 +175,7 @@ struct Kernel {
     buffers_connected_bytes: u64,
     buffers_after_bytes: u64,
     /// By how much its objects have grown for each connection: two sockets, if the server is here too.
-    objects_bytes_per_connection: f64,
+    objects_bytes_per_connection: Option<f64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -209,10 +213,17 @@ impl Report {
     }
 
     /// Why the load test has ended before its time, unless somebody has stopped it.
-    pub fn failure(&self) -> Option<&str> {
+    pub fn failure(&self) -> Option<String> {
         let is_wanted = [Outcome::Done, Outcome::Interrupted].map(words_of);
         let outcome = self.outcome.as_str();
-        (!is_wanted.contains(&outcome)).then_some(outcome)
+        let reasons = match self.connect.opened {
+            0 => &self.connect.failures,
+            _ => &self.connect.losses,
+        };
+        let reasons: Vec<_> = reasons.iter().take(REASONS_SHOWN).map(shown).collect();
+        let colon = if reasons.is_empty() { "" } else { ": " };
+        let failure = || format!("{outcome}{colon}{}", reasons.join(", "));
+        (!is_wanted.contains(&outcome)).then(failure)
     }
 
     fn is_generator_the_bottleneck(&self) -> bool {
@@ -224,13 +235,13 @@ impl Report {
 
 impl Measure {
     /// The times by what a person calls them: of deliveries, then until a message was where.
-    fn times(&self) -> [(&'static str, &Quantiles); 5] {
+    fn times(&self) -> [(&'static str, Option<Quantiles>); 5] {
         [
-            ("delivery", &self.delivery_us),
-            ("to the first", &self.first_us),
-            ("to half of them", &self.median_us),
-            ("to 99 %", &self.p99_us),
-            ("to the last", &self.last_us),
+            ("delivery", self.delivery_us),
+            ("to the first", self.first_us),
+            ("to half of them", self.median_us),
+            ("to 99 %", self.p99_us),
+            ("to the last", self.last_us),
         ]
     }
 }
@@ -245,13 +256,22 @@ fn words_of(outcome: Outcome) -> &'static str {
     }
 }
 
+fn shown(Reason { reason, count }: &Reason) -> String {
+    format!("{count} × {reason}")
+}
+
 fn micros(time: Duration) -> f64 {
     time.as_nanos() as f64 / 1e3
 }
 
-/// Nothing by nothing is nothing.
-fn per(amount: f64, by: f64) -> f64 {
-    if by > 0.0 { rounded(amount / by) } else { 0.0 }
+/// By nothing there is no ratio.
+fn per(amount: f64, by: f64) -> Option<f64> {
+    (by > 0.0).then(|| rounded(amount / by))
+}
+
+/// To microseconds.
+fn rounded_seconds(seconds: f64) -> f64 {
+    (seconds * 1e6).round() / 1e6
 }
 
 /// To what a person may want to read: three decimals.

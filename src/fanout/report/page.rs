@@ -42,28 +42,16 @@ impl Report {
             escaped(&self.machine),
             title = escaped(&title),
         );
+        if let Some(end) = self.early_end() {
+            let _ = writeln!(page, "<p><strong>{}</strong></p>", escaped(&end));
+        }
         self.put_times(&mut page);
-        if self.measure.deliveries > 0 {
+        if !self.measure.delivery_histogram.is_empty() {
             self.put_measurement(&mut page);
         }
-        let opened = self
-            .connect
-            .ramp
-            .iter()
-            .map(|point| (point.seconds, point.opened as f64));
-        put_figure(
-            &mut page,
-            "ramp",
-            "Connections while they were opened",
-            &lines(
-                &[Line {
-                    class: "one",
-                    name: "open",
-                    points: std::iter::once((0.0, 0.0)).chain(opened).collect(),
-                }],
-                |count| grouped(count.round() as u64),
-            ),
-        );
+        if self.connect.opened > 0 {
+            self.put_ramp(&mut page);
+        }
         let _ = writeln!(
             page,
             "<h2>In words</h2>\n<pre>{}</pre>\n</html>",
@@ -73,16 +61,20 @@ impl Report {
     }
 
     fn put_times(&self, page: &mut String) {
-        let handshake = ("handshake", &self.connect.handshake_us);
+        let handshake = ("handshake", self.connect.handshake_us);
+        let rows = [handshake].into_iter().chain(self.measure.times());
+        let mut rows = rows
+            .filter_map(|(name, times)| Some((name, times?)))
+            .peekable();
+        if rows.peek().is_none() {
+            return;
+        }
         page.push_str("<table>\n<thead><tr><th></th>");
         for head in COLUMNS {
             let _ = write!(page, "<th scope=\"col\">{head}</th>");
         }
         page.push_str("</tr></thead>\n<tbody>\n");
-        for (name, times) in [handshake].into_iter().chain(self.measure.times()) {
-            if times.max == 0.0 {
-                continue;
-            }
+        for (name, times) in rows {
             let _ = write!(page, "<tr><th scope=\"row\">{name}</th>");
             for figure in times.columns() {
                 let _ = write!(page, "<td>{}</td>", Micros(figure));
@@ -90,6 +82,18 @@ impl Report {
             page.push_str("</tr>\n");
         }
         page.push_str("</tbody>\n</table>\n");
+    }
+
+    fn put_ramp(&self, page: &mut String) {
+        let ramp = self.connect.ramp.iter();
+        let opened = ramp.map(|point| (point.seconds, point.opened as f64));
+        let line = Line {
+            class: "one",
+            name: "open",
+            points: std::iter::once((0.0, 0.0)).chain(opened).collect(),
+        };
+        let plot = lines(&[line], |count| grouped(count.round() as u64));
+        put_figure(page, "ramp", "Connections while they were opened", &plot);
     }
 
     fn put_measurement(&self, page: &mut String) {
@@ -152,4 +156,20 @@ fn escaped(text: &str) -> String {
         .replace('>', "&gt;")
         .replace('"', "&quot;")
         .replace('\'', "&#39;")
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::fanout::report::tests::report;
+
+    #[test]
+    fn what_was_not_measured_has_no_place_on_the_page() {
+        let mut report = report();
+        report.outcome = "no connection could be opened".to_owned();
+        let page = report.to_html();
+        assert!(page.contains("<strong>Ended early: no connection could be opened.</strong>"));
+        for absent in ["<table", "<figure", "NaN"] {
+            assert!(!page.contains(absent), "{absent} in {page}");
+        }
+    }
 }

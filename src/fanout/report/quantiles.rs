@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use super::rounded;
 use crate::fanout::tally::Times;
 
-/// Times in microseconds; all zero if there were none.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+/// Times in microseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Quantiles {
     pub(super) min: f64,
     pub(super) mean: f64,
@@ -26,13 +26,14 @@ impl Quantiles {
         [self.p50, self.p90, self.p99, self.p999, self.max]
     }
 
-    pub(super) fn of(times: &Times) -> Self {
+    /// `None` if there were none.
+    pub(super) fn of(times: &Times) -> Option<Self> {
         let times = times.histogram();
         if times.is_empty() {
-            return Self::default();
+            return None;
         }
         let micros = |nanoseconds: u64| rounded(nanoseconds as f64 / 1e3);
-        Self {
+        Some(Self {
             min: micros(times.min()),
             mean: rounded(times.mean() / 1e3),
             p50: micros(times.value_at_quantile(0.5)),
@@ -40,7 +41,7 @@ impl Quantiles {
             p99: micros(times.value_at_quantile(0.99)),
             p999: micros(times.value_at_quantile(0.999)),
             max: micros(times.max()),
-        }
+        })
     }
 }
 
@@ -91,7 +92,7 @@ mod tests {
 
     #[test]
     fn quantiles_are_those_of_all_times() {
-        let quantiles = Quantiles::of(&times(1..=1000));
+        let quantiles = Quantiles::of(&times(1..=1000)).unwrap();
         assert_eq!((quantiles.min, quantiles.max.round()), (1.0, 1000.0));
         for (found, expected) in [
             (quantiles.p50, 500.0),
@@ -105,7 +106,7 @@ mod tests {
                 "{found} for {expected}"
             );
         }
-        assert_eq!(Quantiles::of(&times([])), Quantiles::default());
+        assert_eq!(Quantiles::of(&times([])), None);
     }
 
     #[test]

@@ -3,21 +3,28 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::quantiles::COLUMNS;
-use super::{Measure, Planned, Reason, Report};
+use super::quantiles::{COLUMNS, Quantiles};
+use super::{Measure, Planned, Reason, Report, words_of};
 use crate::config::{Size, Time};
+use crate::fanout::load::Outcome;
 
 /// Widest bar of the histogram.
 const BAR_WIDTH: f64 = 40.0;
+/// Less than this is the system's own.
+const SENT_LATE_SHOWN_US: f64 = 1000.0;
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.plan)?;
-        if self.outcome != "done" {
-            writeln!(f, "Ended early: {}.", self.outcome)?;
+        if let Some(end) = self.early_end() {
+            writeln!(f, "{end}")?;
         }
         writeln!(f)?;
         self.write_connections(f)?;
+        if self.connect.opened == 0 {
+            // Nothing was asked of anybody.
+            return Ok(());
+        }
         self.measure.write_to(f, &self.plan)?;
         self.write_server(f)?;
         self.write_kernel(f)?;
@@ -54,19 +61,26 @@ impl fmt::Display for Planned {
 }
 
 impl Report {
+    /// That it has not done all that was planned.
+    pub(super) fn early_end(&self) -> Option<String> {
+        (self.outcome != words_of(Outcome::Done)).then(|| format!("Ended early: {}.", self.outcome))
+    }
+
     fn write_connections(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let connect = &self.connect;
-        let handshake = &connect.handshake_us;
-        writeln!(
-            f,
-            "connected   {} in {}, {} a second; handshake p50 {}, p99 {}, max {}",
-            grouped(connect.opened),
-            shown_seconds(connect.seconds),
-            grouped(connect.per_second as u64),
-            Micros(handshake.p50),
-            Micros(handshake.p99),
-            Micros(handshake.max),
-        )?;
+        match connect.handshake_us {
+            None => writeln!(f, "connected   none")?,
+            Some(handshake) => writeln!(
+                f,
+                "connected   {} in {}{}; handshake p50 {}, p99 {}, max {}",
+                grouped(connect.opened),
+                shown_seconds(connect.seconds),
+                rate(connect.per_second),
+                Micros(handshake.p50),
+                Micros(handshake.p99),
+                Micros(handshake.max),
+            )?,
+        }
         write_reasons(f, "failed", &connect.failures)?;
         write_reasons(f, "lost later", &connect.losses)
     }
@@ -78,26 +92,31 @@ impl Report {
         let a_delivery = server.cpu_us_per_delivery;
         let a_delivery =
             a_delivery.map_or(String::new(), |cost| format!(", {cost:.2} µs a delivery"));
+        let a_connection = server.memory_bytes_per_connection.unwrap_or_default();
         writeln!(
             f,
-            "server      {} of CPU ({:.0} % of a core){a_delivery}; memory {}, {:.0} B a connection, {} at the end",
+            "server      {} of CPU ({:.0} % of a core){a_delivery}; memory {}, {a_connection:.0} B a connection, {} at the end",
             shown_seconds(server.cpu_seconds),
             server.cpu_share * 100.0,
             Bytes(server.memory_connected_bytes),
-            server.memory_bytes_per_connection,
             Bytes(server.memory_after_bytes),
-        )?;
-        Ok(())
+        )
     }
 
     fn write_kernel(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(kernel) = &self.kernel else {
             return Ok(());
         };
+        // Less than before is somebody else's doing.
+        let a_connection = kernel
+            .objects_bytes_per_connection
+            .filter(|grown| *grown > 0.0);
+        let a_connection = a_connection.map_or(String::new(), |grown| {
+            format!("{grown:.0} B of objects a connection; ")
+        });
         writeln!(
             f,
-            "kernel      {:.0} B of objects a connection; in all TCP sockets {} before, {} connected, {} at the end",
-            kernel.objects_bytes_per_connection,
+            "kernel      {a_connection}in all TCP sockets {} before, {} connected, {} at the end",
             Bytes(kernel.buffers_before_bytes),
             Bytes(kernel.buffers_connected_bytes),
             Bytes(kernel.buffers_after_bytes),
@@ -128,11 +147,32 @@ impl Report {
 
 impl Measure {
     fn write_to(&self, f: &mut fmt::Formatter<'_>, plan: &Planned) -> fmt::Result {
+        if self.seconds == 0.0 && self.messages == 0 && self.deliveries == 0 {
+            return writeln!(f, "measured    nothing: it ended before the measurement");
+        }
         if plan.mode == "idle" {
             return writeln!(f, "held        {}", shown_seconds(self.seconds));
         }
         write!(f, "measured    {}: ", shown_seconds(self.seconds))?;
-        if plan.senders > 0 {
+        let is_sending = plan.senders > 0;
+        match (is_sending, self.messages, self.deliveries) {
+            (true, 0, _) => writeln!(f, "no message was sent")?,
+            (true, sent, 0) => writeln!(f, "{} messages, heard by nobody", grouped(sent))?,
+            (false, _, 0) => writeln!(f, "the server has sent nothing")?,
+            _ => self.write_deliveries(f, is_sending)?,
+        }
+        if self.messages > 0 || self.delivery_us.is_some() {
+            self.write_faults(f)?;
+        }
+        if self.delivery_us.is_some() {
+            self.write_times(f, plan)?;
+            self.write_histogram(f)?;
+        }
+        Ok(())
+    }
+
+    fn write_deliveries(&self, f: &mut fmt::Formatter<'_>, is_sending: bool) -> fmt::Result {
+        if is_sending {
             write!(
                 f,
                 "{} messages, {} of them heard by all; ",
@@ -140,21 +180,14 @@ impl Measure {
                 grouped(self.everywhere)
             )?;
         }
-        writeln!(
+        write!(
             f,
-            "{} deliveries, {} a second, {}/s",
+            "{} deliveries{}",
             grouped(self.deliveries),
-            grouped(self.deliveries_per_second as u64),
-            Bytes(self.bytes_per_second as u64)
+            rate(self.deliveries_per_second)
         )?;
-        if plan.senders > 0 || self.delivery_us.max > 0.0 {
-            self.write_faults(f)?;
-        }
-        if self.delivery_us.max > 0.0 {
-            self.write_times(f, plan)?;
-            self.write_histogram(f)?;
-        }
-        Ok(())
+        let bytes = self.bytes_per_second.unwrap_or_default();
+        writeln!(f, ", {}/s", Bytes(bytes as u64))
     }
 
     fn write_faults(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -186,13 +219,16 @@ impl Measure {
         writeln!(f)?;
         let mut rows = match plan.mode.as_str() {
             "publish" => self.times().to_vec(),
-            "echo" => vec![("round trip", &self.delivery_us)],
+            "echo" => vec![("round trip", self.delivery_us)],
             _ => self.times()[..1].to_vec(),
         };
-        if self.sent_late_us.p99 > 1000.0 {
-            rows.push(("sent later than meant", &self.sent_late_us));
-        }
+        let is_worth_it = |late: &Quantiles| late.p99 > SENT_LATE_SHOWN_US;
+        rows.push((
+            "sent later than meant",
+            self.sent_late_us.filter(is_worth_it),
+        ));
         for (name, times) in rows {
+            let Some(times) = times else { continue };
             write!(f, "{name:<22}")?;
             for figure in times.columns() {
                 write!(f, "{:>10}", Micros(figure).to_string())?;
@@ -222,6 +258,12 @@ fn write_reasons(f: &mut fmt::Formatter<'_>, what: &str, reasons: &[Reason]) -> 
         writeln!(f, "            {} {what}: {reason}", grouped(*count))?;
     }
     Ok(())
+}
+
+fn rate(per_second: Option<f64>) -> String {
+    per_second.map_or(String::new(), |rate| {
+        format!(", {} a second", grouped(rate as u64))
+    })
 }
 
 /// With three digits.
@@ -283,6 +325,57 @@ pub(super) fn grouped(number: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fanout::report::tests::report;
+
+    #[test]
+    fn where_nothing_was_measured_it_is_said_instead_of_zeros() {
+        let refused = |count| Reason {
+            reason: "refused".to_owned(),
+            count,
+        };
+        let mut report = report();
+        report.outcome = "no connection could be opened".to_owned();
+        report.connect.failures = vec![refused(20)];
+        let told: Vec<_> = report.to_string().lines().map(str::to_owned).collect();
+        assert_eq!(
+            told[1..],
+            [
+                "Ended early: no connection could be opened.",
+                "",
+                "connected   none",
+                "            20 failed: refused"
+            ]
+        );
+        assert_eq!(
+            report.failure().as_deref(),
+            Some("no connection could be opened: 20 × refused")
+        );
+
+        report.connect.opened = 10;
+        for (seconds, mode, senders, messages, expected) in [
+            (
+                0.0,
+                "publish",
+                1,
+                0,
+                "nothing: it ended before the measurement",
+            ),
+            (2.0, "publish", 1, 0, "2.0 s: no message was sent"),
+            (0.0, "publish", 1, 2, "0.00 µs: 2 messages, heard by nobody"),
+            (2.0, "echo", 10, 7, "2.0 s: 7 messages, heard by nobody"),
+            (2.0, "listen", 0, 0, "2.0 s: the server has sent nothing"),
+        ] {
+            report.measure.seconds = seconds;
+            report.measure.messages = messages;
+            report.plan.mode = mode.to_owned();
+            report.plan.senders = senders;
+            let told = report.to_string();
+            let expected = format!("\nmeasured    {expected}\n");
+            assert!(told.contains(&expected), "{told}");
+            assert_eq!(told.contains("0 lost"), messages > 0, "{told}");
+            assert!(!told.contains("p50"), "{told}");
+        }
+    }
 
     #[test]
     fn figures_are_shown_in_the_unit_that_suits_them() {

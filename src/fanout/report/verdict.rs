@@ -44,15 +44,14 @@ impl Report {
             ));
         }
         if let Some(max) = bounds.p99 {
-            let p99 = self.measure.delivery_us.p99;
-            if self.measure.deliveries == 0 {
-                missed.push("nothing was delivered".to_owned());
-            } else if p99 > micros(max) {
-                missed.push(format!(
+            match self.measure.delivery_us.map(|times| times.p99) {
+                None => missed.push("no delivery was timed".to_owned()),
+                Some(p99) if p99 > micros(max) => missed.push(format!(
                     "p99 of a delivery {:.3} ms, {} at most",
                     p99 / 1e3,
                     Time(max)
-                ));
+                )),
+                Some(_) => {}
             }
         }
         match missed.is_empty() {
@@ -66,7 +65,18 @@ impl Report {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fanout::report::quantiles::Quantiles;
     use crate::fanout::report::tests::report;
+
+    const ZERO: Quantiles = Quantiles {
+        min: 0.0,
+        mean: 0.0,
+        p50: 0.0,
+        p90: 0.0,
+        p99: 0.0,
+        p999: 0.0,
+        max: 0.0,
+    };
 
     #[test]
     fn what_is_missed_is_named_with_what_was_wanted() {
@@ -77,12 +87,12 @@ mod tests {
             failed: Some(0),
             p99: Some(Duration::from_millis(5)),
         };
-        report.measure.deliveries = 100;
-        report.measure.delivery_us.p99 = 5000.0;
+        let p99 = |p99| Some(Quantiles { p99, ..ZERO });
+        report.measure.delivery_us = p99(5000.0);
         report.measure.lost = 1;
         report.measure.corrupted = 1;
         assert_eq!(report.judge(&bounds), Verdict::Met, "all at the bound");
-        report.measure.delivery_us.p99 = 5001.0;
+        report.measure.delivery_us = p99(5001.0);
         report.measure.lost = 2;
         report.connect.lost = 1;
         let missed = [
@@ -98,7 +108,7 @@ mod tests {
         assert_eq!(report.judge(&bounds), Verdict::Unclear(missed));
         report.connect.lost = 0;
         report.measure.lost = 0;
-        report.measure.delivery_us.p99 = 1.0;
+        report.measure.delivery_us = p99(1.0);
         assert_eq!(
             report.judge(&bounds),
             Verdict::Met,
@@ -112,7 +122,7 @@ mod tests {
             p99: Some(Duration::from_secs(1)),
             ..Bounds::default()
         };
-        let missed = vec!["nothing was delivered".to_owned()];
+        let missed = vec!["no delivery was timed".to_owned()];
         assert_eq!(report().judge(&bounds), Verdict::Missed(missed));
     }
 }
