@@ -133,7 +133,7 @@ fn decisions_are_made_without_sockets() {
         "net/tls",
         "net/upgrade",
         "fanout/flights.rs",
-        "fanout/load.rs",
+        "fanout/load",
         "fanout/pacing.rs",
         "fanout/payload.rs",
         "fanout/plan.rs",

@@ -1,19 +1,26 @@
 //! The course of a load test: what is to be done when, and what what happens means. Pure: sockets are somebody
 //! else's, connections are numbers, time is an argument.
+//!
+//! Here one phase follows the other; `seats` knows which connections are open, `sending` what is sent next,
+//! `hearing` what it means that a message has come in, and `epoch` how our clock and that of others relate.
+
+mod epoch;
+mod hearing;
+mod seats;
+mod sending;
 
 use std::time::{Duration, Instant};
 
+pub(super) use self::epoch::Epoch;
+use self::seats::Seats;
+use self::sending::Burst;
 use super::flights::Flights;
 use super::pacing::Pacing;
-use super::payload::{self, Fault, Stamp};
 use super::plan::{Mode, Plan};
 use super::ramp::Ramp;
 use super::tally::{Connections, Messages, since};
-use super::track::{Arrival, Track};
+use super::track::Track;
 use crate::message::Message;
-
-/// Other load tests whose messages are told apart while listening.
-const SOURCES_MAX: usize = 64;
 
 /// How far a load test is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -54,36 +61,6 @@ pub(super) enum Action {
     Send(usize, Message),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Seat {
-    Closed,
-    Opening { since: Instant },
-    Open,
-}
-
-/// Messages that one connection sends at once.
-#[derive(Clone, Copy, Debug)]
-struct Burst {
-    sender: usize,
-    intended: Instant,
-    left: usize,
-}
-
-/// The two clocks at the same moment.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Epoch {
-    pub(super) now: Instant,
-    /// Since 1970.
-    pub(super) wall: Duration,
-}
-
-impl Epoch {
-    fn nanoseconds_at(&self, now: Instant) -> u64 {
-        let wall = self.wall + now.saturating_duration_since(self.now);
-        u64::try_from(wall.as_nanos()).unwrap_or(u64::MAX)
-    }
-}
-
 #[derive(Debug)]
 pub(super) struct Load {
     plan: Plan,
@@ -95,9 +72,7 @@ pub(super) struct Load {
     until: Option<Instant>,
     outcome: Outcome,
     ramp: Ramp,
-    seats: Vec<Seat>,
-    open: usize,
-    senders_open: usize,
+    seats: Seats,
     pacing: Pacing,
     burst: Option<Burst>,
     /// Of those that are measured.
@@ -123,9 +98,7 @@ impl Load {
             until: None,
             outcome: Outcome::Done,
             ramp: Ramp::new(plan.connections, plan.in_flight, plan.connect_rate, now),
-            seats: vec![Seat::Closed; plan.connections],
-            open: 0,
-            senders_open: 0,
+            seats: Seats::new(plan.connections, plan.senders()),
             pacing: Pacing::new(0, None, 1, now),
             burst: None,
             unsent: plan.messages,
@@ -150,7 +123,7 @@ impl Load {
 
     /// Connections that are open.
     pub(super) fn open(&self) -> usize {
-        self.open
+        self.seats.open()
     }
 
     /// How long it was measured: from the first message that was due to the last that was heard, and no less
@@ -170,7 +143,7 @@ impl Load {
             1.0 - left / all.as_secs_f64()
         };
         let share = match self.phase {
-            Phase::Connect => self.connections.opened as f64 / self.seats.len() as f64,
+            Phase::Connect => self.connections.opened as f64 / self.plan.connections as f64,
             Phase::WarmUp => of_time(self.plan.warm_up),
             Phase::Measure => {
                 let sent = self.messages.sent as f64;
@@ -201,7 +174,7 @@ impl Load {
                 Phase::Connect if self.ramp.is_over() => self.begin(now),
                 Phase::Connect => {
                     let connection = self.ramp.poll(now)?;
-                    self.seats[connection] = Seat::Opening { since: now };
+                    self.seats.on_opening(connection, now);
                     return Some(Action::Open(connection));
                 }
                 Phase::Close => return None,
@@ -231,14 +204,10 @@ impl Load {
     }
 
     pub(super) fn on_opened(&mut self, connection: usize, now: Instant) {
-        if let Seat::Opening { since } = self.seats[connection] {
+        if let Some(handshake) = self.seats.on_opened(connection, now) {
             let since_start = now.saturating_duration_since(self.epoch.now);
-            let handshake = now.saturating_duration_since(since);
             self.connections.on_opened(handshake, since_start);
             self.ramp.on_settled();
-            self.seats[connection] = Seat::Open;
-            self.open += 1;
-            self.senders_open += usize::from(self.is_sender(connection));
         }
     }
 
@@ -249,14 +218,12 @@ impl Load {
             self.connections.on_failed(reason, since_start);
         }
         self.ramp.on_settled();
-        self.seats[connection] = Seat::Closed;
+        self.seats.on_failed(connection);
     }
 
     /// It was open, and is gone.
     pub(super) fn on_closed(&mut self, connection: usize, reason: String, now: Instant) {
-        self.seats[connection] = Seat::Closed;
-        self.open -= 1;
-        self.senders_open -= usize::from(self.is_sender(connection));
+        self.seats.on_closed(connection);
         if self.phase == Phase::Close {
             return;
         }
@@ -272,27 +239,13 @@ impl Load {
             Mode::Echo => self.messages.lost += self.flights.on_sender_gone(connection),
             Mode::Listen | Mode::Idle => {}
         }
-        if self.is_sender(connection) {
+        if self.seats.is_sender(connection) {
             self.pacing.remove(connection);
         }
         if self.phase != Phase::Connect
             && let Some(outcome) = self.dead_end()
         {
             self.stop(outcome, now);
-        }
-    }
-
-    /// A message has come in; `at` is read after it was received.
-    pub(super) fn on_message(&mut self, connection: usize, message: &Message, at: Instant) {
-        match payload::decode(message.as_bytes()) {
-            Ok(stamp) if stamp.run == self.run => {
-                self.on_own(connection, &stamp, message.len(), at)
-            }
-            Ok(stamp) if self.plan.mode == Mode::Listen => {
-                self.on_others(connection, &stamp, message.len(), at);
-            }
-            Ok(_) | Err(Fault::Foreign) => self.on_foreign(message.len(), at),
-            Err(Fault::Corrupted) => self.messages.corrupted += 1,
         }
     }
 
@@ -303,90 +256,6 @@ impl Load {
         }
     }
 
-    fn on_own(&mut self, connection: usize, stamp: &Stamp, bytes: usize, at: Instant) {
-        let sender = stamp.source as usize;
-        if !self.flights.was_sent(sender, stamp.sequence) {
-            // It looks like one of ours, and is not.
-            self.messages.corrupted += 1;
-            return;
-        }
-        let is_own = sender == connection;
-        if is_own != (self.plan.mode == Mode::Echo) {
-            self.messages.unasked += 1;
-            return;
-        }
-        let place = if is_own { 0 } else { sender };
-        if self.arrival(connection, place, stamp.sequence) == Arrival::Again {
-            return;
-        }
-        match self.flights.on_heard(sender, stamp.sequence, at) {
-            Some(delivery) => {
-                if delivery.is_measured {
-                    self.count_heard(bytes, at);
-                    let since_start = since(self.measured_from, at);
-                    self.messages.on_delivery(&delivery, since_start);
-                }
-            }
-            None => self.messages.overdue += 1,
-        }
-    }
-
-    /// The message of another load test, whose clock is ours if it runs on this machine.
-    fn on_others(&mut self, connection: usize, stamp: &Stamp, bytes: usize, at: Instant) {
-        if self.phase != Phase::Measure {
-            return;
-        }
-        let source = (stamp.run, stamp.source);
-        let place = self.sources.iter().position(|known| *known == source);
-        let place = match place {
-            Some(place) => place,
-            None if self.sources.len() < SOURCES_MAX => {
-                self.sources.push(source);
-                self.sources.len() - 1
-            }
-            None => return self.on_foreign(bytes, at),
-        };
-        if self.arrival(connection, place, stamp.sequence) != Arrival::Again {
-            let latency = self.epoch.nanoseconds_at(at).saturating_sub(stamp.at_ns);
-            self.messages.delivery.record(Duration::from_nanos(latency));
-            self.count_heard(bytes, at);
-        }
-    }
-
-    fn on_foreign(&mut self, bytes: usize, at: Instant) {
-        match self.plan.mode {
-            Mode::Listen if self.phase == Phase::Measure => {
-                self.messages.foreign += 1;
-                self.count_heard(bytes, at);
-            }
-            Mode::Listen => {}
-            Mode::Publish | Mode::Echo | Mode::Idle => self.messages.foreign += 1,
-        }
-    }
-
-    fn count_heard(&mut self, bytes: usize, at: Instant) {
-        self.messages.heard += 1;
-        self.messages.heard_bytes += bytes as u64;
-        let since_start = since(self.measured_from, at);
-        self.messages.course.at(since_start).deliveries += 1;
-        self.heard_at = self.heard_at.max(Some(at));
-    }
-
-    /// Keeps the account of what a connection has heard of a source.
-    fn arrival(&mut self, connection: usize, place: usize, sequence: u32) -> Arrival {
-        let tracks = &mut self.tracks[connection];
-        if place >= tracks.len() {
-            tracks.resize(place + 1, Track::default());
-        }
-        let arrival = tracks[place].on_message(sequence);
-        match arrival {
-            Arrival::InOrder => {}
-            Arrival::Late => self.messages.late += 1,
-            Arrival::Again => self.messages.again += 1,
-        }
-        arrival
-    }
-
     /// All connections are open, or have failed.
     fn begin(&mut self, now: Instant) {
         if let Some(outcome) = self.dead_end() {
@@ -395,7 +264,7 @@ impl Load {
         let (senders, burst) = (self.plan.senders(), self.plan.burst);
         self.pacing = Pacing::new(senders, self.plan.rate, burst, now);
         for sender in 0..senders {
-            if self.seats[sender] != Seat::Open {
+            if !self.seats.is_open(sender) {
                 self.pacing.remove(sender);
             }
         }
@@ -439,81 +308,13 @@ impl Load {
 
     /// Why it makes no sense to go on.
     fn dead_end(&self) -> Option<Outcome> {
+        let (open, senders_open) = (self.seats.open(), self.seats.senders_open());
         match self.plan.mode {
-            _ if self.open == 0 && self.connections.opened == 0 => Some(Outcome::NobodyConnected),
-            Mode::Publish | Mode::Echo if self.senders_open == 0 => Some(Outcome::NoSenderLeft),
-            Mode::Publish if self.open < 2 => Some(Outcome::NobodyLeft),
-            _ if self.open == 0 => Some(Outcome::NobodyLeft),
+            _ if open == 0 && self.connections.opened == 0 => Some(Outcome::NobodyConnected),
+            Mode::Publish | Mode::Echo if senders_open == 0 => Some(Outcome::NoSenderLeft),
+            Mode::Publish if open < 2 => Some(Outcome::NobodyLeft),
+            _ if open == 0 => Some(Outcome::NobodyLeft),
             _ => None,
         }
-    }
-
-    fn is_sender(&self, connection: usize) -> bool {
-        connection < self.plan.senders()
-    }
-
-    /// Gives up what was waited for too long, and lets those go on who have waited for it.
-    fn give_up(&mut self, now: Instant) {
-        self.messages.lost += self.flights.expire(now);
-        while let Some(sender) = self.flights.poll_quiet() {
-            if self.phase < Phase::Drain && self.seats[sender] == Seat::Open {
-                self.pacing.on_quiet(sender, now);
-            }
-        }
-    }
-
-    fn next_burst(&mut self, now: Instant, has_room: impl Fn(usize) -> bool) -> Option<Burst> {
-        let flights = &self.flights;
-        let may_send = |sender| flights.has_room() && has_room(sender);
-        if let Some(burst) = self
-            .burst
-            .filter(|burst| self.seats[burst.sender] == Seat::Open)
-        {
-            return may_send(burst.sender).then_some(burst);
-        }
-        let (sender, intended) = self.pacing.poll(now, may_send)?;
-        if self.phase == Phase::Measure {
-            let late = now.saturating_duration_since(intended);
-            self.messages.sent_late.record(late);
-        }
-        let left = self.plan.burst;
-        Some(Burst {
-            sender,
-            intended,
-            left,
-        })
-    }
-
-    /// Sends the next message of a burst.
-    fn send(&mut self, burst: Burst, now: Instant) -> Action {
-        let is_measured = self.phase == Phase::Measure;
-        let left = burst.left - 1;
-        self.burst = (left > 0).then_some(Burst { left, ..burst });
-        if is_measured && let Some(unsent) = &mut self.unsent {
-            *unsent -= 1;
-        }
-        let expected = match self.plan.mode {
-            Mode::Echo => 1,
-            _ => self.open - 1,
-        };
-        let Burst {
-            sender, intended, ..
-        } = burst;
-        let sequence = self
-            .flights
-            .send(sender, intended, now, expected as u32, is_measured);
-        self.messages.sent += u64::from(is_measured);
-        let stamp = Stamp {
-            run: self.run,
-            source: sender as u32,
-            sequence,
-            at_ns: self.epoch.nanoseconds_at(intended),
-        };
-        let text = payload::encode(&stamp, self.plan.size_bytes);
-        let message = match self.plan.is_binary {
-            true => Message::binary(text),
-            false => Message::text(text),
-        };
-        Action::Send(sender, message)
     }
 }
