@@ -79,9 +79,7 @@ impl FromStr for HeaderField {
         };
         let (name, value) = text.split_once(':').ok_or(error("has no colon"))?;
         let value = value.trim();
-        let is_token =
-            |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-        if name.is_empty() || !name.bytes().all(is_token) {
+        if !is_token(name) {
             return Err(error("does not begin with the name of a header field"));
         }
         if !value
@@ -108,6 +106,12 @@ impl FromStr for HeaderField {
         }
         Ok(Self::new(name, value.to_owned()))
     }
+}
+
+/// A name, as HTTP has them.
+fn is_token(name: &str) -> bool {
+    let may_be_in = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    !name.is_empty() && name.bytes().all(may_be_in)
 }
 
 impl fmt::Display for HeaderField {
@@ -230,8 +234,20 @@ pub enum PlanError {
         publishers: usize,
     },
     /// More header fields than fit.
-    #[error("{0} header fields are too many, at most {FIELDS_MAX}")]
+    #[error("--header is given {0} times, which is too often: at most {FIELDS_MAX} times")]
     Fields(usize),
+    /// The server would have to choose.
+    #[error("--header Authorization and --token-file both say who asks: leave out one of them")]
+    Authorization,
+    /// An upgrade request cannot hold it.
+    #[error(
+        "--subprotocol: `{}` is not the name of a subprotocol; write for example --subprotocol mqtt,wamp",
+        Printable(.0)
+    )]
+    Subprotocol(String),
+    /// Each may be asked for once.
+    #[error("--subprotocol: `{}` is named twice", Printable(.0))]
+    SubprotocolTwice(String),
 }
 
 impl Plan {
@@ -272,6 +288,19 @@ impl Plan {
         }
         if self.fields.len() > FIELDS_MAX {
             return Err(PlanError::Fields(self.fields.len()));
+        }
+        let is_authorization =
+            |field: &HeaderField| field.name.eq_ignore_ascii_case("authorization");
+        if self.token.is_some() && self.fields.iter().any(is_authorization) {
+            return Err(PlanError::Authorization);
+        }
+        for (index, name) in self.subprotocols.iter().enumerate() {
+            if !is_token(name) {
+                return Err(PlanError::Subprotocol(name.clone()));
+            }
+            if self.subprotocols[..index].contains(name) {
+                return Err(PlanError::SubprotocolTwice(name.clone()));
+            }
         }
         Ok(())
     }
@@ -335,6 +364,25 @@ mod tests {
             (
                 error(|plan| plan.connections = 1),
                 "--connections 1 with --publishers 1: ",
+            ),
+            (
+                error(|plan| plan.subprotocols = vec!["mqtt".to_owned(), "a b".to_owned()]),
+                "--subprotocol: `a b` is not the name",
+            ),
+            (
+                error(|plan| plan.subprotocols = vec![String::new()]),
+                "--subprotocol: `` is not the name",
+            ),
+            (
+                error(|plan| plan.subprotocols = vec!["mqtt".to_owned(); 2]),
+                "--subprotocol: `mqtt` is named twice",
+            ),
+            (
+                error(|plan| {
+                    plan.token = Some("secret".to_owned());
+                    plan.fields = vec!["authorization: Basic eA==".parse().unwrap()];
+                }),
+                "--header Authorization and --token-file",
             ),
         ] {
             assert!(told.starts_with(beginning), "{told}");

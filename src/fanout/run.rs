@@ -1,7 +1,7 @@
 //! The loop of a load test: one thread, one poll, the connections of [`crate::net`].
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -65,6 +65,27 @@ pub enum LoadError {
         /// Why not.
         error: io::Error,
     },
+    /// An address that we cannot connect from.
+    #[error("--source {address}: it is not an address that this machine can connect from: {error}")]
+    Source {
+        /// What was asked for.
+        address: IpAddr,
+        /// Why not.
+        error: io::Error,
+    },
+    /// IPv4 does not reach IPv6, nor the other way round.
+    #[error(
+        "{url} is at {addresses}, which --source {sources} cannot reach: give addresses that are all IPv4, or all \
+         IPv6, as the server's is"
+    )]
+    Family {
+        /// What was asked for.
+        url: PeerUrl,
+        /// Where it is.
+        addresses: Box<str>,
+        /// What was to be connected from.
+        sources: Box<str>,
+    },
     /// A server beyond this machine.
     #[error(
         "{url} is {address}, which is not this machine: a load test takes its server's whole attention, and \
@@ -86,7 +107,7 @@ pub enum LoadError {
         tried: Tried,
     },
     /// A process that cannot be looked at.
-    #[error("--pid {pid}: {error}")]
+    #[error("--pid {pid}: {}", of_process(error))]
     Process {
         /// Its number.
         pid: u32,
@@ -258,14 +279,27 @@ impl<'a> Bench<'a> {
                 Event::Opened(token) => self.load.on_opened(self.by_slot[token.slot()], now),
                 Event::NotOpened(token, reason) => {
                     let connection = self.gone(token);
-                    self.load.on_failed(connection, reason.to_string(), now);
+                    let reason = self.where_and_why(connection, &reason);
+                    self.load.on_failed(connection, reason, now);
                 }
                 Event::Closed { peer, reason, .. } => {
                     let connection = self.gone(peer);
-                    self.load.on_closed(connection, reason.to_string(), now);
+                    let reason = self.where_and_why(connection, &reason);
+                    self.load.on_closed(connection, reason, now);
                 }
                 // There is nothing for the dialer to do.
                 Event::DialFailed { .. } => {}
+            }
+        }
+    }
+
+    /// With several servers, which of them it was.
+    fn where_and_why(&self, connection: usize, reason: &CloseReason) -> String {
+        match &self.targets[..] {
+            [_] => reason.to_string(),
+            targets => {
+                let (url, _) = &targets[connection % targets.len()];
+                format!("{url}: {reason}")
             }
         }
     }
@@ -383,6 +417,17 @@ impl<'a> Bench<'a> {
     }
 }
 
+/// Why a process cannot be looked at.
+fn of_process(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => "there is no such process".to_owned(),
+        io::ErrorKind::PermissionDenied => {
+            "it belongs to somebody else: run the load test as the same user".to_owned()
+        }
+        _ => error.to_string(),
+    }
+}
+
 /// Whether another port may do.
 fn is_taken(error: &io::Error) -> bool {
     use io::ErrorKind::{AddrInUse, AddrNotAvailable};
@@ -392,9 +437,7 @@ fn is_taken(error: &io::Error) -> bool {
 /// What a person can do about it.
 fn explain(error: &io::Error) -> String {
     if is_taken(error) {
-        "no port is left to connect from, or an address of --source is not this machine's: each address of \
-         --source has ports of its own"
-            .to_owned()
+        "no port is left to connect from: each address of --source has ports of its own".to_owned()
     } else if error.raw_os_error() == Some(libc::EMFILE) {
         "no descriptor is left: raise `ulimit -n`".to_owned()
     } else {

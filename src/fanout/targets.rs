@@ -1,7 +1,7 @@
 //! Where the servers of a load test are. Names are resolved, and tried, before anything is measured.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs, UdpSocket};
 use std::time::Duration;
 
 use super::plan::Plan;
@@ -13,6 +13,13 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The server of each URL, at the first of its addresses that accepts a connection.
 pub(super) fn targets(plan: &Plan) -> Result<Vec<(PeerUrl, SocketAddr)>, LoadError> {
+    for source in &plan.sources {
+        // Nothing is sent from here; it is the cheapest way to ask.
+        UdpSocket::bind((*source, 0)).map_err(|error| LoadError::Source {
+            address: *source,
+            error,
+        })?;
+    }
     let timeout = PROBE_TIMEOUT.min(plan.handshake_timeout);
     let connect = |address| TcpStream::connect_timeout(&address, timeout).map(drop);
     let target = |url: &PeerUrl| {
@@ -35,14 +42,17 @@ fn choose(
     plan: &Plan,
     connect: impl Fn(SocketAddr) -> io::Result<()>,
 ) -> Result<SocketAddr, LoadError> {
+    let known = addresses.clone();
     addresses.retain(|address| {
         let mut sources = plan.sources.iter();
         sources.all(|source: &IpAddr| source.is_ipv4() == address.is_ipv4())
     });
     let Some(first) = addresses.first().copied() else {
-        return Err(LoadError::Name {
+        let all = |addresses: Vec<String>| addresses.join(", ").into_boxed_str();
+        return Err(LoadError::Family {
             url: url.clone(),
-            error: io::Error::other("it has no address that --source can reach"),
+            addresses: all(known.iter().map(SocketAddr::to_string).collect()),
+            sources: all(plan.sources.iter().map(IpAddr::to_string).collect()),
         });
     };
     if !plan.has_consent {
@@ -184,6 +194,8 @@ mod tests {
         assert_eq!(choice(&both, &plan, refused).unwrap(), "127.0.0.1:80");
         plan.sources.push("::1".parse().unwrap());
         let told = choice(&both, &plan, refused).unwrap_err();
-        assert!(told.contains("--source"), "{told}");
+        for part in ["127.0.0.1:80", "--source 127.0.0.2, ::1"] {
+            assert!(told.contains(part), "{told}");
+        }
     }
 }

@@ -216,11 +216,8 @@ impl Report {
     pub fn failure(&self) -> Option<String> {
         let is_wanted = [Outcome::Done, Outcome::Interrupted].map(words_of);
         let outcome = self.outcome.as_str();
-        let reasons = match self.connect.opened {
-            0 => &self.connect.failures,
-            _ => &self.connect.losses,
-        };
-        let reasons: Vec<_> = reasons.iter().take(REASONS_SHOWN).map(shown).collect();
+        let reasons = self.connect.losses.iter().chain(&self.connect.failures);
+        let reasons: Vec<_> = reasons.take(REASONS_SHOWN).map(shown).collect();
         let colon = if reasons.is_empty() { "" } else { ": " };
         let failure = || format!("{outcome}{colon}{}", reasons.join(", "));
         (!is_wanted.contains(&outcome)).then(failure)

@@ -148,6 +148,16 @@ fn a_server_that_is_not_there_or_refuses_is_a_failure_with_its_reason() {
 }
 
 #[test]
+fn with_several_servers_it_is_told_which_has_failed() {
+    let free = RawListener::bind().url("/gone");
+    let (_node, url) = node(&[]);
+    let output = bench(&[&free, &url, "-n", "4", "--messages", "1"]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = text(&output.stderr);
+    assert!(said.contains(&format!("2 × {free}: ")), "{said}");
+}
+
+#[test]
 fn a_name_is_taken_at_an_address_that_answers() {
     // Where `localhost` is ::1 first, nobody is there.
     let (node, _) = node(&[]);
