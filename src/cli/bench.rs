@@ -1,11 +1,12 @@
 //! `wsmesh bench`: load tests of WebSocket servers.
 
-use std::fs;
+use std::fs::{self, OpenOptions};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::Args;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args};
 use indicatif::HumanCount;
 use wsmesh::config::{Count, Every, PeerUrl, Size, Time};
 use wsmesh::fanout::{
@@ -20,6 +21,19 @@ use super::typed::{ip_address, typed};
 const STATUS_UNCLEAR: u8 = 3;
 /// Descriptors of the program beside those of the connections.
 const DESCRIPTORS_BESIDE: u64 = 32;
+
+/// Options that do nothing in other modes.
+const EFFECTS: [(&str, &[Mode]); 8] = [
+    ("publishers", &[Mode::Publish]),
+    ("rate", &SENDING),
+    ("size", &SENDING),
+    ("binary", &SENDING),
+    ("burst", &SENDING),
+    ("messages", &SENDING),
+    ("patience", &SENDING),
+    ("max_p99", &[Mode::Publish, Mode::Echo, Mode::Listen]),
+];
+const SENDING: [Mode; 2] = [Mode::Publish, Mode::Echo];
 
 #[derive(Debug, Args)]
 pub(crate) struct BenchOptions {
@@ -190,7 +204,7 @@ pub(crate) struct BenchOptions {
     /// Show two reports of --json beside each other
     ///
     /// Nothing is measured then.
-    #[arg(long, value_names = ["A", "B"], num_args = 2, conflicts_with_all = ["URL", "html", "json", "csv"])]
+    #[arg(long, value_names = ["A", "B"], num_args = 2, conflicts_with = "URL")]
     compare: Vec<PathBuf>,
 
     /// Deliveries that may be lost or damaged
@@ -234,16 +248,63 @@ impl BenchOptions {
         }
         let plan = self.plan();
         let plan = plan.unwrap_or_else(|error| usage_error("bench", error).exit());
+        // Not after the measurement, which may have taken an hour.
+        let page = self.html.as_deref().map(Page::at).transpose();
+        let page = page.unwrap_or_else(|error| usage_error("bench", error).exit());
         match self.measure(&plan) {
-            Ok(report) => self.tell(&report),
-            Err(error @ (LoadError::System(_) | LoadError::NoAnswer { .. })) => complain(error),
-            Err(error) => usage_error("bench", error).exit(),
+            Ok(report) => self.tell(&report, page),
+            Err(error) => {
+                page.inspect(Page::leave);
+                match error {
+                    LoadError::System(_) | LoadError::NoAnswer { .. } => complain(error),
+                    _ => usage_error("bench", error).exit(),
+                }
+            }
         }
+    }
+
+    /// Finds an option that was typed and would do nothing, which is never what was meant.
+    pub(super) fn check_effects(&self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        let is_typed = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
+        let known = Self::augment_args(clap::Command::new("bench"));
+        let mut typed = known
+            .get_arguments()
+            .filter(|arg| is_typed(arg.get_id().as_str()));
+        if !self.compare.is_empty()
+            && let Some(other) = typed.find(|arg| arg.get_id() != "compare")
+        {
+            return Err(usage_error(
+                "bench",
+                format_args!(
+                    "{} and --compare: nothing is measured then; leave out one of them",
+                    shown(other)
+                ),
+            ));
+        }
+        let modes_of = |arg: &clap::Arg| {
+            let (_, modes) = EFFECTS.iter().find(|(id, _)| arg.get_id() == id)?;
+            (!modes.contains(&self.mode)).then_some(modes)
+        };
+        let Some((arg, modes)) = typed.find_map(|arg| Some((arg, modes_of(arg)?))) else {
+            return Ok(());
+        };
+        let modes: Vec<_> = modes.iter().map(Mode::to_string).collect();
+        let what = format!(
+            "{} does nothing with --mode {}: it is for --mode {}",
+            shown(arg),
+            self.mode,
+            modes.join(" or ")
+        );
+        Err(usage_error("bench", what))
     }
 
     fn plan(&self) -> Result<Plan, String> {
         let token = self.token_file.as_deref().map(read_token).transpose()?;
-        let pid_of = |pid: &Count| u32::try_from(pid.0).unwrap_or(u32::MAX);
+        let pid_of = |pid: &Count| {
+            let of_process = u32::try_from(pid.0);
+            of_process.map_err(|_| format!("--pid {}: there is no such process", pid.0))
+        };
+        let servers = self.pid.iter().map(pid_of).collect::<Result<_, _>>()?;
         let plan = Plan {
             urls: self.urls.clone(),
             mode: self.mode,
@@ -266,7 +327,7 @@ impl BenchOptions {
             patience: self.patience.0,
             handshake_timeout: self.handshake_timeout.0,
             ping_interval: self.ping_interval.0,
-            servers: self.pid.iter().map(pid_of).collect(),
+            servers,
             has_consent: self.i_own_this_server,
         };
         plan.check().map_err(|error| error.to_string())?;
@@ -312,17 +373,17 @@ impl BenchOptions {
     }
 
     /// Prints the report, and says by the exit status whether it is what was wanted.
-    fn tell(&self, report: &Report) -> ExitCode {
-        if let Some(path) = &self.html
-            && let Err(error) = fs::write(path, report.to_html())
-        {
-            return complain(format_args!("--html {}: {error}", path.display()));
-        }
+    fn tell(&self, report: &Report, page: Option<Page<'_>>) -> ExitCode {
         let printed = print(&match () {
             () if self.json => report.to_json() + "\n",
             () if self.csv => report.to_csv(),
             () => report.to_string(),
         });
+        if let Some(page) = page
+            && let Err(error) = page.write(report)
+        {
+            return complain(error);
+        }
         if printed != ExitCode::SUCCESS {
             return printed;
         }
@@ -346,6 +407,43 @@ impl BenchOptions {
             }
         }
     }
+}
+
+/// Where the page with plots is to be.
+struct Page<'a> {
+    path: &'a Path,
+    is_new: bool,
+}
+
+impl<'a> Page<'a> {
+    /// Makes sure that it can be written. What is there stays until there is something to write.
+    fn at(path: &'a Path) -> Result<Self, String> {
+        let is_new = !path.exists();
+        let page = Self { path, is_new };
+        let opened = OpenOptions::new().create(true).append(true).open(path);
+        opened
+            .map(|_| page)
+            .map_err(|error| format!("--html {}: it cannot be written: {error}", path.display()))
+    }
+
+    fn write(&self, report: &Report) -> Result<(), String> {
+        let written = fs::write(self.path, report.to_html());
+        written.map_err(|error| format!("--html {}: {error}", self.path.display()))
+    }
+
+    /// There is nothing to write.
+    fn leave(&self) {
+        if self.is_new {
+            // An empty file is a small nuisance, and no reason for a further error.
+            let _ = fs::remove_file(self.path);
+        }
+    }
+}
+
+/// As it is typed.
+fn shown(arg: &clap::Arg) -> String {
+    let id = arg.get_id().to_string();
+    arg.get_long().map_or(id, |long| format!("--{long}"))
 }
 
 fn phase_in_words(phase: Phase) -> &'static str {

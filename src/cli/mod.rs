@@ -147,7 +147,14 @@ fn read(words: Vec<OsString>) -> Result<Cli, clap::Error> {
         );
         return Err(usage_error(what));
     }
-    Cli::from_arg_matches(&command.try_get_matches_from(words)?)
+    let matches = command.try_get_matches_from(words)?;
+    let cli = Cli::from_arg_matches(&matches)?;
+    if let Some(Subcommand::Bench(options)) = &cli.subcommand
+        && let Some((_, matches)) = matches.subcommand()
+    {
+        options.check_effects(matches)?;
+    }
+    Ok(cli)
 }
 
 /// An option that is followed by another one where its value should be, which would be taken for the value.

@@ -45,7 +45,45 @@ fn what_was_typed_wrong_is_told() {
             &[url, "--token-file", "/nowhere"],
             &["--token-file /nowhere"],
         ),
-        (&[url, "--pid", "4194305"], &["--pid 4194305"]),
+        (
+            &[url, "--pid", "4194305"],
+            &["--pid 4194305: there is no such process"],
+        ),
+        (&[url, "--pid", "99999999999"], &["--pid 99999999999: "]),
+        (
+            &[url, "--source", "192.0.2.7"],
+            &["--source 192.0.2.7", "not an address"],
+        ),
+        (
+            &[url, "--source", "::1"],
+            &[url, "127.0.0.1:1", "--source ::1", "IPv4"],
+        ),
+        (&[url, "--subprotocol", "a b"], &["--subprotocol: `a b`"]),
+        (
+            &[url, "--mode", "idle", "--rate", "100"],
+            &["--rate", "--mode idle", "publish or echo"],
+        ),
+        (
+            &[url, "--mode", "echo", "--publishers", "1"],
+            &["--publishers", "--mode echo", "for --mode publish"],
+        ),
+        (
+            &[url, "--html", "/nowhere/page.html"],
+            &["--html /nowhere/page.html"],
+        ),
+        (&[url, "--html", "/"], &["--html /: "]),
+        (
+            &["--compare", "/a", "/b", "-n", "5"],
+            &["--connections", "--compare"],
+        ),
+        (
+            &["--compare", "/a", "/b", "--max-p99", "5ms"],
+            &["--max-p99"],
+        ),
+        (
+            &["--compare", "/a", "/b", "--json"],
+            &["--json", "--compare"],
+        ),
         (&[url, "--json", "--csv"], &["--json", "--csv"]),
         (
             &["ws://no.such.invalid"],

@@ -121,6 +121,27 @@ fn what_could_not_be_measured_is_null() {
 }
 
 #[test]
+fn a_page_of_before_stays_until_there_is_another() {
+    let scratch = Scratch::new("bench-page-before");
+    let (old, new) = (scratch.join("old.html"), scratch.join("new.html"));
+    fs::write(&old, "before").unwrap();
+    for page in [&old, &new] {
+        let page = page.display().to_string();
+        let output = bench(&["ws://192.0.2.1", "--html", &page]);
+        assert_eq!(output.status.code(), Some(2));
+    }
+    assert_eq!(fs::read_to_string(&old).unwrap(), "before");
+    assert!(!new.exists());
+
+    let (_node, url) = node(&[]);
+    let page = old.display().to_string();
+    let output = bench(&[&url, "-n", "3", "--messages", "1", "--html", &page]);
+    assert!(output.status.success());
+    let page = fs::read_to_string(&old).unwrap();
+    assert!(page.starts_with("<!doctype html>"), "{page}");
+}
+
+#[test]
 fn the_page_is_drawn_by_a_browser() {
     let Some(mut browser) = tools::chromium() else {
         return;
