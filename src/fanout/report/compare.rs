@@ -84,6 +84,9 @@ impl fmt::Display for Comparison<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (place, report) in [("a", self.one), ("b", self.other)] {
             writeln!(f, "{place}: {}, {}", report.time, report.plan)?;
+            if let Some(end) = report.early_end() {
+                writeln!(f, "   {end}")?;
+            }
         }
         writeln!(f, "\n{:<32} {:>14} {:>14} {:>8}", "", "a", "b", "b / a")?;
         for Row { name, one, other } in self.rows() {
@@ -122,5 +125,22 @@ impl fmt::Display for Figure {
             _ => 1,
         };
         f.pad(&format!("{:.decimals$}", self.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fanout::report::tests::report;
+
+    #[test]
+    fn which_has_ended_early_is_told() {
+        let (whole, mut part) = (report(), report());
+        part.outcome = "interrupted".to_owned();
+        let told = Comparison::of(&whole, &part).to_string();
+        let lines: Vec<_> = told.lines().collect();
+        assert!(lines[1].starts_with("b: "), "{told}");
+        assert_eq!(lines[2], "   Ended early: interrupted.");
+        assert_eq!(told.matches("Ended early").count(), 1);
     }
 }
