@@ -149,7 +149,7 @@ impl Transport {
         let Some(encryption) = &mut self.encryption else {
             return Ok(Receipt::Nothing);
         };
-        let received = encryption.receive(&mut self.stream, buffer);
+        let received = encryption.receive(&mut self.stream, buffer, self.is_end_announced);
         self.is_readable = !received.is_drained || self.is_end_announced;
         Ok(match received.what {
             Incoming::Bytes(len) => Receipt::Bytes(len),

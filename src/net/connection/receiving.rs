@@ -155,7 +155,7 @@ impl Connection {
                 Some(Notice::Opened)
             }
             // A peer that ends its half may still read ours.
-            Phase::Lingering if is_end && self.transport.outbox.is_empty() => {
+            Phase::Lingering if is_end && !self.transport.has_pending() => {
                 self.end(turn);
                 None
             }

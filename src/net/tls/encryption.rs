@@ -101,8 +101,14 @@ impl Encryption {
         self.tls.wants_write() || self.takes_plaintext() && !outbox.is_empty()
     }
 
-    /// Receives until the buffer is full, or the socket has no more, or it has had its share.
-    pub(crate) fn receive(&mut self, socket: &mut impl Read, buffer: &mut [u8]) -> Received {
+    /// Receives until the buffer is full, or the socket has no more, or it has had its share. A short read tells
+    /// that the socket is empty, but not whether it has ended: where that `is_end_announced`, it is read on.
+    pub(crate) fn receive(
+        &mut self,
+        socket: &mut impl Read,
+        buffer: &mut [u8],
+        is_end_announced: bool,
+    ) -> Received {
         let (mut len, mut taken) = (0, 0);
         let mut is_drained = false;
         loop {
@@ -124,7 +130,7 @@ impl Encryption {
                 Ok(0) => continue,
                 Ok(read) => {
                     taken += read;
-                    is_drained = is_short;
+                    is_drained = is_short && !is_end_announced;
                     self.first = self.first.or(tap.first);
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {

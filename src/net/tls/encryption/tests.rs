@@ -88,7 +88,7 @@ impl End {
         let mut buffer = vec![0; buffer_bytes];
         let before = pipe.bytes.len();
         while self.ended.is_none() {
-            let received = self.encryption.receive(pipe, &mut buffer);
+            let received = self.encryption.receive(pipe, &mut buffer, false);
             match received.what {
                 Incoming::Bytes(len) => self.heard.extend(&buffer[..len]),
                 Incoming::Nothing | Incoming::Step => {}
@@ -278,6 +278,25 @@ fn an_end_is_announced_or_was_cut_off() {
             "{end:?}"
         );
     }
+}
+
+#[test]
+fn an_end_behind_a_part_of_a_record_is_not_overlooked() {
+    let mut pair = Pair::connected(&TLS13);
+    pair.up.bytes.extend([0x17, 3, 3, 0, 32, 7]);
+    pair.up.is_ended = true;
+    let mut buffer = [0; 100];
+    let received = pair
+        .server
+        .encryption
+        .receive(&mut pair.up, &mut buffer, true);
+    let is_end = matches!(
+        received.what,
+        Incoming::End {
+            is_announced: false
+        }
+    );
+    assert!(is_end, "{received:?}");
 }
 
 #[test]
