@@ -15,13 +15,18 @@ pub(crate) struct News {
 impl News {
     /// A warning once in an interval; in between only for those who ask for detail.
     pub(crate) fn level(&mut self, now: Instant) -> Level {
+        level_of(self.is_news(now))
+    }
+
+    /// Whether it was not told for an interval; then it is now.
+    pub(crate) fn is_news(&mut self, now: Instant) -> bool {
         let is_news = self
             .told_at
             .is_none_or(|told_at| now >= told_at + TELL_INTERVAL);
         if is_news {
             self.told_at = Some(now);
         }
-        level_of(is_news)
+        is_news
     }
 }
 
@@ -45,5 +50,6 @@ mod tests {
         assert_eq!(news.level(start + TELL_INTERVAL - second), Level::Debug);
         assert_eq!(news.level(start + TELL_INTERVAL), Level::Warn);
         assert_eq!(news.level(start + TELL_INTERVAL + second), Level::Debug);
+        assert!(news.is_news(start + 2 * TELL_INTERVAL));
     }
 }

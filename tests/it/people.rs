@@ -278,8 +278,8 @@ fn wrong_usage_names_what_was_typed_and_opens_nothing() {
             &["`localhost:8080`", "ws://localhost:8080"],
         ),
         (
-            &["--peers", "wss://a.example/x"],
-            &["`wss://a.example/x`", "wss", "ws://"],
+            &["--peers", "https://a.example/x"],
+            &["`https://a.example/x`", "write wss://a.example/x"],
         ),
         (
             &["--peers", "http://a.example"],
@@ -370,7 +370,7 @@ fn wrong_usage_names_what_was_typed_and_opens_nothing() {
 fn a_wrong_variable_is_named() {
     for (name, value) in [
         ("WSMESH_INTERVAL", "10"),
-        ("WSMESH_PEERS", "wss://a.example"),
+        ("WSMESH_PEERS", "https://a.example"),
         ("WSMESH_MAX_HANDSHAKES", "-1"),
         ("RUST_LOG", "wsmesh=loud"),
     ] {
