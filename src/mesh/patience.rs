@@ -13,8 +13,10 @@ use crate::node_id::NodeId;
 
 const PATIENCE_MIN: Duration = Duration::from_millis(100);
 const PATIENCE_MAX: Duration = Duration::from_millis(500);
-/// With an origin of which nothing is known yet.
-const PATIENCE_FIRST: Duration = Duration::from_millis(300);
+/// With an origin of which nothing is known yet: if it is too short, one message comes twice.
+const PATIENCE_FIRST: Duration = Duration::from_millis(250);
+/// From the first message on it is better to begin with too much.
+const DEVIATION_FIRST: Duration = Duration::from_millis(100);
 /// At least so long where messages follow one another this closely: there TCP repairs a loss within two round
 /// trips (RFC 8985 §7.2), else only after a time-out.
 const PATIENCE_BUSY: Duration = Duration::from_millis(250);
@@ -45,7 +47,7 @@ struct Lag {
 impl Lag {
     const FIRST: Self = Self {
         mean: Duration::ZERO,
-        deviation: PATIENCE_FIRST.checked_div(4).expect("four is not zero"),
+        deviation: DEVIATION_FIRST,
         weight: WEIGHT_FIRST,
     };
 
@@ -88,7 +90,7 @@ impl Patience {
 
     /// How long to wait for a message of this origin.
     pub(super) fn duration(&self, origin: NodeId) -> Duration {
-        let patience = self.lag(origin).patience();
+        let patience = self.known(origin).map_or(PATIENCE_FIRST, Lag::patience);
         if self.gap < GAP_BUSY {
             patience.max(PATIENCE_BUSY)
         } else {
@@ -105,7 +107,7 @@ impl Patience {
 
     /// A message has come by itself, so long after it had been announced; zero if it came first.
     pub(super) fn on_came(&mut self, origin: NodeId, after: Duration) {
-        let mut lag = self.lag(origin);
+        let mut lag = self.known(origin).unwrap_or(Lag::FIRST);
         lag.take(after.min(PATIENCE_MAX));
         if self.lags.len() >= ORIGINS_MAX && !self.lags.contains_key(&origin) {
             self.former = mem::take(&mut self.lags);
@@ -129,9 +131,9 @@ impl Patience {
         }
     }
 
-    fn lag(&self, origin: NodeId) -> Lag {
+    fn known(&self, origin: NodeId) -> Option<Lag> {
         let lag = self.lags.get(&origin).or_else(|| self.former.get(&origin));
-        lag.copied().unwrap_or(Lag::FIRST)
+        lag.copied()
     }
 }
 
