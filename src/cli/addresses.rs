@@ -11,8 +11,9 @@ pub(super) struct AddressOptions {
     ///
     /// A name with several addresses,
     /// as localhost often is, listens on all of them. Port 0 lets the system choose; the log
-    /// says which port it is. With wss:// in front TLS is spoken there: see --tls-cert. May be repeated or given as a list with commas. Without it the
-    /// node only dials, and --peers is required.
+    /// says which port it is. With wss:// in front TLS is spoken there: see --tls-cert. May be
+    /// repeated or given as a list with commas. Without it the node only dials, and --peers is
+    /// required.
     #[arg(
         short,
         long,

@@ -87,9 +87,7 @@ impl PeerUrl {
             None => &self.target,
         }
     }
-}
 
-impl PeerUrl {
     /// Where it leads to.
     fn place(&self) -> (bool, &str, u16, &str) {
         (self.is_tls, &self.host, self.port, &self.target)

@@ -16,8 +16,8 @@
 //! `load` decides, without sockets: what is to be opened and sent when, and what each event means. It
 //! consists of when to connect (`ramp`) and from where (`ports`), when to send (`pacing`), what is on its way (`flights`), what each
 //! connection has heard of each sender (`track`), what a message looks like (`payload`), and what is counted
-//! (`tally`, `timeline`). `targets` finds the servers; `run` is the loop around it, with the connections of a node; `process` looks at
-//! processes; `report` tells what came of it.
+//! (`tally`, `timeline`). `targets` finds the servers; `run` is the loop around it, with the connections of a node;
+//! `process` looks at processes; `report` tells what came of it.
 
 mod flights;
 mod load;

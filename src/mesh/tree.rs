@@ -195,12 +195,9 @@ impl Tree {
             },
             newest => {
                 let takes_over = self.take_over_at().is_some_and(|at| at <= now);
+                let term = newest.map_or(0, |newest| newest.term) + u64::from(!takes_over);
                 self.claim_delay = rng.random_range(Duration::ZERO..CLAIM_SPREAD);
                 self.root_since = now;
-                let term = match newest {
-                    Some(newest) if takes_over => newest.term,
-                    newest => newest.map_or(0, |newest| newest.term) + 1,
-                };
                 Beacon {
                     // A mesh in which somebody has used the terms up begins anew.
                     term: if term > NUMBER_MAX { 1 } else { term },

@@ -228,8 +228,8 @@ impl Transport {
         self.write_error = Some(error);
     }
 
-    /// Tells the peer that nothing more will come, as soon as the socket takes that. To drop a socket with unread input instead would
-    /// make the kernel reset it, and the peer could lose what was sent last (RFC 9112 §9.6).
+    /// Tells the peer that nothing more will come, as soon as the socket takes that. To drop a socket with unread
+    /// input instead would make the kernel reset it, and the peer could lose what was sent last (RFC 9112 §9.6).
     pub(crate) fn end_writing(&mut self) {
         if !self.is_write_ended {
             if let Some(encryption) = &mut self.encryption {

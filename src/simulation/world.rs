@@ -34,7 +34,7 @@ pub(super) struct Node {
     wake_at: Moment,
     /// When it had its first neighbor: from then on it should get everything.
     pub(super) joined_at: Moment,
-    /// When it has heard last that a connection is gone.
+    /// When it has heard last that the connection to a neighbor is gone.
     pub(super) lost_at: Moment,
     /// It is there to break things: nobody counts what it gets.
     pub(super) is_hostile: bool,
@@ -259,9 +259,12 @@ impl World {
             }
             Happening::Failed(attempt) => self.dial_failed(host, attempt),
             Happening::Closed(ending) => {
+                let was_neighbor = self.members(host).any(|member| member == end);
                 let wait = self.attempt();
                 let node = &mut self.nodes[host as usize];
-                node.lost_at = self.now;
+                if was_neighbor {
+                    node.lost_at = self.now;
+                }
                 let dialing = &mut node.dialing;
                 let again = dialing.on_closed(end, wait, self.now, &mut self.chance);
                 if let Some(after) = again {

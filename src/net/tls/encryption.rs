@@ -45,6 +45,18 @@ pub(crate) struct Received {
     pub(crate) is_drained: bool,
 }
 
+/// What one read from the socket brought.
+enum Ciphertext {
+    Bytes {
+        len: usize,
+        /// Less than was asked for: the socket is empty.
+        is_short: bool,
+    },
+    Blocked,
+    /// There will be no more; what that means is known when the plaintext before it is taken.
+    Ended,
+}
+
 /// How many bytes of the outbox went on, and whether the socket takes no more.
 #[derive(Debug, Default)]
 pub(crate) struct Sent {
@@ -121,32 +133,17 @@ impl Encryption {
             if self.end.is_some() || is_drained || taken >= buffer.len() {
                 break;
             }
-            let mut tap = Tap::new(socket);
             let was_handshaking = self.tls.is_handshaking();
-            let read = self.tls.read_tls(&mut tap);
-            let is_short = tap.is_short;
-            match read {
-                // The end: what it means is known when the plaintext before it is taken.
-                Ok(0) => continue,
-                Ok(read) => {
-                    taken += read;
+            match self.take_ciphertext(socket) {
+                Ciphertext::Bytes { len, is_short } => {
+                    taken += len;
                     is_drained = is_short && !is_end_announced;
-                    self.first = self.first.or(tap.first);
                 }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                Ciphertext::Blocked => {
                     is_drained = true;
                     continue;
                 }
-                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                // A message of the handshake is larger than the library wants to keep.
-                Err(error) if error.kind() == ErrorKind::InvalidData => {
-                    self.fail(error.to_string());
-                    continue;
-                }
-                Err(error) => {
-                    self.end = Some(Incoming::Lost(error));
-                    continue;
-                }
+                Ciphertext::Ended => continue,
             }
             let has_more = self.process(was_handshaking);
             if was_handshaking && self.end.is_none() {
@@ -169,6 +166,34 @@ impl Encryption {
             }
         };
         Received { what, is_drained }
+    }
+
+    /// Reads from the socket once.
+    fn take_ciphertext(&mut self, socket: &mut impl Read) -> Ciphertext {
+        loop {
+            let mut tap = Tap::new(socket);
+            match self.tls.read_tls(&mut tap) {
+                Ok(0) => return Ciphertext::Ended,
+                Ok(len) => {
+                    self.first = self.first.or(tap.first);
+                    let is_short = tap.is_short;
+                    return Ciphertext::Bytes { len, is_short };
+                }
+                Err(error) => match error.kind() {
+                    ErrorKind::WouldBlock => return Ciphertext::Blocked,
+                    ErrorKind::Interrupted => {}
+                    // A message of the handshake is larger than the library wants to keep.
+                    ErrorKind::InvalidData => {
+                        self.fail(error.to_string());
+                        return Ciphertext::Ended;
+                    }
+                    _ => {
+                        self.end = Some(Incoming::Lost(error));
+                        return Ciphertext::Ended;
+                    }
+                },
+            }
+        }
     }
 
     /// Takes plaintext that is there, and notes the end.

@@ -14,6 +14,7 @@ use rustls::{
         CertificateDer, PrivateKeyDer,
         pem::{self, PemObject},
     },
+    server::VerifierBuilderError,
     sign::CertifiedKey,
 };
 
@@ -53,14 +54,24 @@ impl From<rustls::Error> for TlsError {
     }
 }
 
+impl From<VerifierBuilderError> for TlsError {
+    fn from(error: VerifierBuilderError) -> Self {
+        Self::Library(error.to_string())
+    }
+}
+
 /// A file as an option names it.
 #[derive(Clone, Copy)]
 pub(super) struct Source<'a> {
-    pub(super) flag: &'static str,
-    pub(super) path: &'a Path,
+    flag: &'static str,
+    path: &'a Path,
 }
 
-impl Source<'_> {
+impl<'a> Source<'a> {
+    pub(super) fn new(flag: &'static str, path: &'a Path) -> Self {
+        Self { flag, path }
+    }
+
     fn error(self, problem: impl Into<String>) -> TlsError {
         TlsError::File {
             flag: self.flag,

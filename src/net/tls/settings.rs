@@ -128,22 +128,14 @@ fn server(config: &TlsConfig, provider: &Arc<CryptoProvider>) -> Result<Option<S
     let (Some(cert), Some(key)) = (&config.cert, &config.key) else {
         return Ok(None);
     };
-    let flag = "--tls-cert";
-    let identity = identity(
-        Source { flag, path: cert },
-        Source {
-            flag: "--tls-key",
-            path: key,
-        },
-    )?;
+    let cert = Source::new("--tls-cert", cert);
+    let identity = identity(cert, Source::new("--tls-key", key))?;
     let verifier = match &config.client_ca {
         None => Arc::new(NoClientAuth),
         Some(path) => {
-            let flag = "--tls-client-ca";
-            let roots = Source { flag, path }.authorities()?;
+            let roots = Source::new("--tls-client-ca", path).authorities()?;
             let (roots, provider) = (Arc::new(roots), Arc::clone(provider));
-            let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider).build();
-            verifier.map_err(|error| TlsError::Library(error.to_string()))?
+            WebPkiClientVerifier::builder_with_provider(roots, provider).build()?
         }
     };
     let pin = pin_of(identity.end_entity_cert()?)?;
@@ -165,15 +157,11 @@ fn client(
     provider: &Arc<CryptoProvider>,
 ) -> Result<Arc<ClientConfig>, TlsError> {
     let roots = match &config.ca {
-        Some(path) => {
-            let flag = "--tls-ca";
-            Some(Source { flag, path }.authorities()?)
-        }
+        Some(path) => Some(Source::new("--tls-ca", path).authorities()?),
         None if config.pins.is_empty() => Some(system_authorities()?),
         None => None,
     };
-    let chain = roots.map(|roots| by_chain(roots, provider)).transpose();
-    let chain = chain.map_err(TlsError::Library)?;
+    let chain = roots.map(|roots| by_chain(roots, provider)).transpose()?;
     let builder = ClientConfig::builder_with_provider(Arc::clone(provider))
         .with_safe_default_protocol_versions()?;
     let builder = match chain {
@@ -187,14 +175,8 @@ fn client(
     };
     let mut made = match (&config.client_cert, &config.client_key) {
         (Some(cert), Some(key)) => {
-            let flag = "--tls-client-cert";
-            let identity = identity(
-                Source { flag, path: cert },
-                Source {
-                    flag: "--tls-client-key",
-                    path: key,
-                },
-            )?;
+            let cert = Source::new("--tls-client-cert", cert);
+            let identity = identity(cert, Source::new("--tls-client-key", key))?;
             builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(identity)))
         }
         _ => builder.with_no_client_auth(),

@@ -181,6 +181,13 @@ impl Pair {
     }
 }
 
+#[track_caller]
+fn assert_end(what: Option<&Incoming>, announced: bool) {
+    let is_such =
+        |what| matches!(what, &Incoming::End { is_announced } if is_announced == announced);
+    assert!(what.is_some_and(is_such), "{what:?}");
+}
+
 #[test]
 fn what_waits_for_the_handshake_arrives_after_it_whatever_the_pieces() {
     for version in [&TLS12, &TLS13] {
@@ -253,11 +260,7 @@ fn an_end_is_announced_or_was_cut_off() {
         pair.server.encryption.close();
         pair.settle();
         assert_eq!(pair.client.heard, b"last words");
-        let end = pair.client.ended.as_ref();
-        assert!(
-            matches!(end, Some(Incoming::End { is_announced: true })),
-            "{end:?}"
-        );
+        assert_end(pair.client.ended.as_ref(), true);
         // The other half is still there.
         pair.client.say(b"understood");
         pair.settle();
@@ -267,16 +270,7 @@ fn an_end_is_announced_or_was_cut_off() {
 
         pair.up.is_ended = true;
         pair.settle();
-        let end = pair.server.ended.as_ref();
-        assert!(
-            matches!(
-                end,
-                Some(Incoming::End {
-                    is_announced: false
-                })
-            ),
-            "{end:?}"
-        );
+        assert_end(pair.server.ended.as_ref(), false);
     }
 }
 
@@ -290,13 +284,7 @@ fn an_end_behind_a_part_of_a_record_is_not_overlooked() {
         .server
         .encryption
         .receive(&mut pair.up, &mut buffer, true);
-    let is_end = matches!(
-        received.what,
-        Incoming::End {
-            is_announced: false
-        }
-    );
-    assert!(is_end, "{received:?}");
+    assert_end(Some(&received.what), false);
 }
 
 #[test]
@@ -306,16 +294,7 @@ fn an_end_within_the_handshake_is_one() {
     pair.up.bytes.truncate(100);
     pair.up.is_ended = true;
     pair.server.receive(&mut pair.up, BUFFER_BYTES);
-    let end = pair.server.ended.as_ref();
-    assert!(
-        matches!(
-            end,
-            Some(Incoming::End {
-                is_announced: false
-            })
-        ),
-        "{end:?}"
-    );
+    assert_end(pair.server.ended.as_ref(), false);
     pair.server.encryption.close();
     assert_eq!(
         pair.server.send(&mut pair.down),
