@@ -215,7 +215,15 @@ fn the_readme_knows_the_options_of_the_program() {
     let of_program = |line: &&str| !line.starts_with("cargo bench");
     let readme: Vec<_> = readme.lines().filter(of_program).collect();
     let (readme, help) = (options_in(&readme.join("\n")), options_in(&help()));
-    let of_others = ["--release", "--path", "--fail", "--open", "--cacert"];
+    let of_others = [
+        "--release",
+        "--path",
+        "--fail",
+        "--open",
+        "--cacert",
+        "--test",
+        "--nocapture",
+    ];
     let unknown: Vec<_> = readme
         .difference(&help)
         .filter(|option| !of_others.contains(&option.as_str()))

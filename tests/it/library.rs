@@ -114,8 +114,9 @@ fn several_nodes_live_in_one_process() {
     let first = Embedded::listening(|_| {});
     let url = format!("ws://{}", first.address());
     let second = Embedded::listening(|config| config.peers = vec![url.parse().unwrap()]);
-    second.wait_counters("they are connected", |c| c.peers == 1);
-    first.wait_counters("they are connected", |c| c.peers == 1);
+    // A broadcast goes to neighbors that have said hello, not to those that are only connected.
+    second.wait_counters("they have met", |c| c.neighbors == 1);
+    first.wait_counters("they have met", |c| c.neighbors == 1);
     second.broadcast("up");
     first.broadcast("down");
     first.received.wait_for(" / up");
