@@ -362,6 +362,10 @@ mod tests {
 
     fn assert_met_by(gate: Gate, nodes: usize, seed: u64) {
         let (findings, reports) = gate.check(nodes, seed, Instant::now());
+        // Seen with `--nocapture`: how far from its bound each figure is.
+        for finding in &findings {
+            println!("seed {seed}: {finding}");
+        }
         let failed: Vec<String> = findings
             .iter()
             .filter(|finding| !finding.is_met)
