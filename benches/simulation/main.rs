@@ -114,7 +114,16 @@ fn check_all(jobs: &[(Gate, u64)], nodes: usize, start: Instant) -> Vec<Outcome>
                 _ => nodes,
             };
             let began = Instant::now();
-            let (findings, reports) = gate.check(nodes, *seed, start);
+            let (findings, mut reports) = gate.check(nodes, *seed, start);
+            // Nothing is required beside it, it is only shown.
+            if *gate == Gate::Compared {
+                let scenario = Scenario {
+                    protocol: ProtocolKind::Plumtree,
+                    ..gate.scenario(nodes, *seed)
+                };
+                let report = run(&scenario, start, &mut |_| ());
+                reports.push(report.expect("the scenarios of the gates are within bounds"));
+            }
             let seconds = began.elapsed().as_secs();
             eprintln!("{gate}, {nodes} nodes, seed {seed}: {seconds} s");
             for finding in findings.iter().filter(|finding| !finding.is_met) {
