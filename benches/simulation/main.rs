@@ -14,13 +14,11 @@ mod table;
 
 use std::process::ExitCode;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
 use wsmesh::config::Time;
-use wsmesh::simulation::{Finding, Gate, Phase, ProtocolKind, Report, Scenario, run};
+use wsmesh::simulation::{Finding, Gate, Phase, ProtocolKind, Report, Scenario, on_all_cores, run};
 
 use table::Table;
 
@@ -105,45 +103,36 @@ fn main() -> ExitCode {
 
 /// Runs everything, on all cores.
 fn check_all(jobs: &[(Gate, u64)], nodes: usize, start: Instant) -> Vec<Outcome> {
-    let next = AtomicUsize::new(0);
     let outcomes = Mutex::new(Vec::new());
-    let work = || {
-        while let Some((gate, seed)) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let nodes = match gate {
-                Gate::Hostile => nodes.min(HOSTILE_NODES_MAX),
-                _ => nodes,
+    on_all_cores(jobs, |(gate, seed)| {
+        let nodes = match gate {
+            Gate::Hostile => nodes.min(HOSTILE_NODES_MAX),
+            _ => nodes,
+        };
+        let began = Instant::now();
+        let (findings, mut reports) = gate.check(nodes, *seed, start);
+        // Nothing is required beside it, it is only shown.
+        if *gate == Gate::Compared {
+            let scenario = Scenario {
+                protocol: ProtocolKind::Plumtree,
+                ..gate.scenario(nodes, *seed)
             };
-            let began = Instant::now();
-            let (findings, mut reports) = gate.check(nodes, *seed, start);
-            // Nothing is required beside it, it is only shown.
-            if *gate == Gate::Compared {
-                let scenario = Scenario {
-                    protocol: ProtocolKind::Plumtree,
-                    ..gate.scenario(nodes, *seed)
-                };
-                let report = run(&scenario, start, &mut |_| ());
-                reports.push(report.expect("the scenarios of the gates are within bounds"));
-            }
-            let seconds = began.elapsed().as_secs();
-            eprintln!("{gate}, {nodes} nodes, seed {seed}: {seconds} s");
-            for finding in findings.iter().filter(|finding| !finding.is_met) {
-                eprintln!("  {finding}");
-            }
-            let outcome = Outcome {
-                gate: *gate,
-                seed: *seed,
-                findings,
-                reports,
-            };
-            let mut outcomes = outcomes.lock().expect("no thread panics with it");
-            outcomes.push(outcome);
+            let report = run(&scenario, start, &mut |_| ());
+            reports.push(report.expect("the scenarios of the gates are within bounds"));
         }
-    };
-    let threads = thread::available_parallelism().map_or(1, usize::from);
-    thread::scope(|scope| {
-        for _ in 0..threads.min(jobs.len()) {
-            scope.spawn(work);
+        let seconds = began.elapsed().as_secs();
+        eprintln!("{gate}, {nodes} nodes, seed {seed}: {seconds} s");
+        for finding in findings.iter().filter(|finding| !finding.is_met) {
+            eprintln!("  {finding}");
         }
+        let outcome = Outcome {
+            gate: *gate,
+            seed: *seed,
+            findings,
+            reports,
+        };
+        let mut outcomes = outcomes.lock().expect("no thread panics with it");
+        outcomes.push(outcome);
     });
     let mut outcomes = outcomes.into_inner().expect("no thread panics with it");
     // In the order of the requirements, whichever was ready first.

@@ -321,12 +321,8 @@ impl Gate {
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        sync::atomic::{AtomicU64, Ordering},
-        thread,
-    };
-
     use super::*;
+    use crate::simulation::on_all_cores;
 
     /// Where the runs are small enough to be a test.
     const NODES: usize = 1000;
@@ -337,26 +333,10 @@ mod tests {
         if is_ci { 10 } else { 1 }
     }
 
-    /// The seeds are independent of one another: all cores take of them, so that the longest gate, which is the
-    /// last to end, does not occupy one core alone.
+    /// With all cores, so that the longest gate, which is the last to end, does not occupy one core alone.
     fn assert_met(gate: Gate, nodes: usize) {
-        let seeds = seeds();
-        let next = AtomicU64::new(1);
-        let check = || {
-            loop {
-                let seed = next.fetch_add(1, Ordering::Relaxed);
-                if seed > seeds {
-                    break;
-                }
-                assert_met_by(gate, nodes, seed);
-            }
-        };
-        let threads = thread::available_parallelism().map_or(1, usize::from);
-        thread::scope(|scope| {
-            for _ in 0..threads.min(seeds as usize) {
-                scope.spawn(check);
-            }
-        });
+        let seeds: Vec<u64> = (1..=seeds()).collect();
+        on_all_cores(&seeds, |seed| assert_met_by(gate, nodes, *seed));
     }
 
     fn assert_met_by(gate: Gate, nodes: usize, seed: u64) {

@@ -12,13 +12,14 @@
 //! | `network`, `outage`, `connection`, `weather`, `geography` | streams between hosts, and what happens to them |
 //! | `dialing` | whom a node dials and when again, as the real network does |
 //! | `protocol`, `layered`, `plumtree`, `hostile` | what runs on nodes: the mesh, what it is compared with, those who do harm |
-//! | `gates` | what the mesh must show |
+//! | `gates`, `cores` | what the mesh must show; many runs at once |
 //! | `ledger`, `measure`, `survey`, `traffic`, `histogram`, `trace` | what is seen of it |
 //! | `queue`, `event`, `clock`, `chance` | what happens next; time and randomness |
 
 mod chance;
 mod clock;
 mod connection;
+mod cores;
 mod dialing;
 mod event;
 mod gates;
@@ -46,6 +47,7 @@ mod world;
 mod tests;
 
 pub use self::{
+    cores::on_all_cores,
     gates::{Finding, Gate},
     report::{Bytes, Phase, Report, Times},
     run::{Progress, run},
