@@ -4,3 +4,8 @@
 mod bare;
 mod network;
 mod world;
+
+/// Simulations allocate all the time; with this one they take about two thirds of the time that they take with
+/// the allocator of the system.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
