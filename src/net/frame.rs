@@ -61,14 +61,16 @@ impl Outgoing {
         joined
     }
 
+    /// What to send over connections that we accepted.
+    pub(crate) fn unmasked(&mut self) -> &Piece {
+        self.unmasked
+            .get_or_insert_with(|| encode_all(&self.messages, Role::Server))
+    }
+
     /// What to send over a connection on which we have this role.
     pub(crate) fn piece_for(&mut self, role: Role) -> Piece {
         match role {
-            Role::Server => {
-                let unmasked = self.unmasked.take();
-                let unmasked = unmasked.unwrap_or_else(|| encode_all(&self.messages, role));
-                self.unmasked.insert(unmasked).clone()
-            }
+            Role::Server => self.unmasked().clone(),
             Role::Client => encode_all(&self.messages, role),
         }
     }

@@ -165,6 +165,19 @@ impl Outbox {
         }
     }
 
+    /// Queues messages of which the first bytes were sent already, and not all. Nothing else may wait.
+    pub(crate) fn push_rest(&mut self, piece: Piece, purpose: Purpose, sent: usize) {
+        debug_assert!(self.is_empty() && sent < piece.bytes.len());
+        let Piece { bytes, messages } = piece;
+        self.push(Entry {
+            bytes,
+            messages,
+            purpose,
+        });
+        self.first_sent = sent;
+        self.pending_bytes -= sent;
+    }
+
     /// Forgets everything but the first entry if a part of it is sent (a peer that read it would lose count
     /// of the frames otherwise) or if it is control (it may be the response head). Returns how many
     /// messages are lost with it.
@@ -420,6 +433,21 @@ mod tests {
             take(&mut outbox, 100),
             [vec![1; 3], vec![2; 2], vec![4; 6]].concat()
         );
+    }
+
+    #[test]
+    fn the_rest_of_what_was_sent_past_the_queue_goes_first_and_stays() {
+        let mut outbox = Outbox::default();
+        outbox.push_rest(message(1, 10), Purpose::Message, 4);
+        assert_eq!(outbox.pending_bytes(), 6);
+        let policy = SlowPeer::DropOldest;
+        for (byte, pushed) in [(2, Pushed::Queued), (3, Pushed::Displaced(1))] {
+            let message = message(byte, 4);
+            let result = outbox.push_messages(message, Purpose::Message, room(2, 10), policy);
+            assert_eq!(result, pushed);
+        }
+        assert_eq!(take(&mut outbox, 100), [vec![1; 6], vec![3; 4]].concat());
+        assert_eq!((outbox.pending_bytes(), outbox.held_bytes()), (0, 0));
     }
 
     #[test]

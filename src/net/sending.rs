@@ -133,10 +133,14 @@ fn send_now<'a>(
     agenda: &mut Agenda,
     turn: &mut Turn<'_>,
 ) {
-    let sheds = messages
-        .into_iter()
-        .map(|message| connection.send(message, Purpose::Message, turn))
-        .fold(None, Option::or);
+    let mut messages = messages.into_iter().peekable();
+    let mut sheds = None;
+    while let Some(message) = messages.next() {
+        let is_last = messages.peek().is_none();
+        if !(is_last && connection.send_past(message, turn)) {
+            sheds = sheds.or(connection.send(message, Purpose::Message, turn));
+        }
+    }
     if let Some(pending_bytes) = sheds {
         warn_shedding(name_of(connection, dialer), pending_bytes);
     }
@@ -197,6 +201,34 @@ mod tests {
         assert_eq!(two.heard(&mut trial), ["of one", "of nobody here"]);
         assert_eq!(elsewhere.heard(&mut trial), [""; 0]);
         assert_eq!(neighbor.heard(&mut trial), [""; 0]);
+    }
+
+    #[test]
+    fn what_a_socket_does_not_take_at_once_follows_whole_and_in_order() {
+        let mut trial = trial();
+        let mut client = Client::plain(&mut trial, "/");
+        let slot = client.token.slot();
+        let (mut sent, mut waiting) = (0, 0);
+        while waiting < 3 {
+            let message = text(&format!("{sent} {}", "x".repeat(100_000)));
+            let mut message = Relayed::joined(vec![(message, None)], BYTES_MAX);
+            let now = trial.now;
+            assert_eq!(trial.network.send_to_channel("/", &mut message, now), 1);
+            sent += 1;
+            waiting += usize::from(trial.network.connections[slot].pending_bytes() > 0);
+        }
+        let hear = move || match client.socket.read().expect("a message") {
+            Frame::Text(text) => text.split(' ').next().map(str::to_owned),
+            other => panic!("{other:?}"),
+        };
+        let reader = std::thread::spawn(move || std::iter::repeat_with(hear).take(sent).collect());
+        while !reader.is_finished() {
+            trial.turn();
+        }
+        let expected: Vec<_> = (0..sent).map(|n| Some(n.to_string())).collect();
+        let heard: Vec<Option<String>> = reader.join().expect("it does not panic");
+        assert_eq!(heard, expected);
+        assert_eq!(trial.network.counters().messages_sent, sent as u64);
     }
 
     #[test]

@@ -177,6 +177,30 @@ impl Transport {
         })
     }
 
+    /// Whether bytes can go to the socket without being queued.
+    pub(crate) fn is_free(&self) -> bool {
+        self.outbox.is_empty() && self.encryption.is_none() && self.is_writable()
+    }
+
+    /// Sends what the socket takes of `bytes`, past the outbox; returns how many that are. The rest has to be
+    /// queued. Only for a transport that [is free](Self::is_free).
+    pub(crate) fn send_past(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        debug_assert!(self.is_free());
+        let mut sent = 0;
+        while sent < bytes.len() {
+            match retry_interrupted(|| self.stream.write(&bytes[sent..])) {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(written) => sent += written,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.is_writable = false;
+                    break;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(sent)
+    }
+
     /// Sends what the socket takes of the outbox; returns the bytes sent. What is left goes when the
     /// poll says that the socket takes more.
     pub(crate) fn flush(&mut self) -> io::Result<usize> {
