@@ -16,19 +16,20 @@ pub struct Printable<'a>(pub &'a str);
 
 impl Display for Printable<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut plain_from = 0;
-        for (at, c) in self.0.char_indices() {
-            if !is_unsafe(c) {
-                continue;
+        let (mut plain_from, mut at) = (0, 0);
+        while let Some(c) = next_unusual(self.0, &mut at) {
+            let end = at + c.len_utf8();
+            if is_unsafe(c) {
+                f.write_str(&self.0[plain_from..at])?;
+                plain_from = end;
+                match c {
+                    '\n' => f.write_str("\\n")?,
+                    '\r' => f.write_str("\\r")?,
+                    '\t' => f.write_str("\\t")?,
+                    _ => write!(f, "{}", c.escape_unicode())?,
+                }
             }
-            f.write_str(&self.0[plain_from..at])?;
-            plain_from = at + c.len_utf8();
-            match c {
-                '\n' => f.write_str("\\n")?,
-                '\r' => f.write_str("\\r")?,
-                '\t' => f.write_str("\\t")?,
-                _ => write!(f, "{}", c.escape_unicode())?,
-            }
+            at = end;
         }
         f.write_str(&self.0[plain_from..])
     }
@@ -51,6 +52,15 @@ impl Display for Excerpt<'_> {
             Some((end, _)) => write!(f, "{}…", Printable(&self.0[..end])),
         }
     }
+}
+
+/// Moves `at` to the next character that is not visible ASCII, which most of most texts is: every message that is
+/// shown goes through here.
+fn next_unusual(text: &str, at: &mut usize) -> Option<char> {
+    let rest = &text[*at..];
+    let visible = rest.bytes().position(|byte| !matches!(byte, b' '..=b'~'))?;
+    *at += visible;
+    rest[visible..].chars().next()
 }
 
 /// Whether a character could forge a line, steer a terminal or change the reading order.

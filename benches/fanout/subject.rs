@@ -53,12 +53,17 @@ impl Subject {
     pub(crate) fn start(server: Server) -> Outcome<Self> {
         let (server, address) = Process::start_server(server.name(), &server.command()?)?;
         let generator = Process::start_generator()?;
-        Ok(Self {
-            server,
+        Ok(Self::new(generator, server, address))
+    }
+
+    /// A generator whose connections lead through this server, at whatever addresses.
+    pub(crate) fn new(generator: Process, server: Process, address: SocketAddr) -> Self {
+        Self {
             generator,
+            server,
             address,
             last_sent: Instant::now(),
-        })
+        }
     }
 
     /// Starts those at the given places among [`SERVERS`], and gives each at its place.

@@ -370,7 +370,9 @@ impl Mesh {
             to_tell[usize::from(is_wanted)].push(peer);
         }
         for (eager, to) in [false, true].into_iter().zip(to_tell) {
-            self.send(to, Message::text(Control::Tree { eager }.encode()));
+            if !to.is_empty() {
+                self.send(to, Message::text(Control::Tree { eager }.encode()));
+            }
         }
     }
 
