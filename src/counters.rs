@@ -19,6 +19,9 @@ pub struct Counters {
     /// Refused with 429 because of `--max-connections-per-address`, or because one address would have more
     /// than half of `--max-handshakes`.
     pub refused_per_address: u64,
+    /// Upgrades refused with 401 or 403: without a token of `--token-file`, without the right, or for a page that
+    /// `--allow-origin` does not name.
+    pub refused_access: u64,
     /// Of the refused, those dropped right after their answer because too many refusals were under way.
     pub refused_abruptly: u64,
     /// How often accepting paused because descriptors were used up.
@@ -41,6 +44,8 @@ pub struct Counters {
     pub closed_protocol: u64,
     /// Plain peers closed because they published more than `--max-publish-rate`.
     pub closed_rate: u64,
+    /// Plain peers closed because they published with a token that does not allow it.
+    pub closed_rights: u64,
     /// Data messages received, those between neighbors included.
     pub messages_received: u64,
     /// Bytes received, HTTP and frames.

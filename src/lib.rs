@@ -61,7 +61,9 @@
 //! | `message`, `node_id`, `counters`, `printable` | core | messages; names of nodes; what is counted; making a peer's text safe to show |
 //! | `subprotocol` | core | what two nodes agree on before they speak |
 //! | `net` | shell | connections: from sockets to whole messages and back; who is a neighbor, who is in which channel, whom to dial; knows nothing of what messages mean |
+//! | `net::access` | pure but for reading | who may come in, and as what: tokens with their rights, pages of browsers |
 //! | `net::{upgrade, session, outbox, dialer, channels, admission, backoff, keepalive, timer}` | pure | the decisions: no socket and no clock; of randomness only keys and masks, which must not be guessed |
+//! | `net::files` | shell | files that options name |
 //! | `net::tls` | shell | certificates and keys, from files; encrypting between `transport` and outbox, on sockets that others hold; what went wrong, in words |
 //! | `net::{transport, socket, listener, resolver}` | shell | the system calls |
 //! | `net::{network, inbound, outbound, sending, connection}` | shell | what ties the two together |
@@ -85,7 +87,9 @@
 //!   end of a turn. A stale event matches nothing. So it is with the id of a dial.
 //! - A neighbor is who negotiated our subprotocol and, if we dialed, said that it is a node. Everyone
 //!   else is a plain peer, and that a server declines the offer is no reason not to be connected.
-//! - A plain peer is in the index of its channel from the upgrade until its slot is free.
+//! - Who may come in is judged with the request head, before anything is kept of who asks; of a token nothing is kept
+//!   but its hash, and of what it allows two rights of the connection.
+//! - A plain peer that may listen is in the index of its channel from the upgrade until its slot is free.
 //! - What waits for a peer in user space is in its outbox, all of it, and counted. Tungstenite works on
 //!   a stream that queues every write at once, so its own buffer is always empty. With TLS, beside it are the
 //!   bytes that are encrypted already, some records at most.
@@ -124,7 +128,7 @@ mod subprotocol;
 pub use config::Config;
 pub use counters::Counters;
 pub use message::Message;
-pub use net::{PeerName, TlsError};
+pub use net::{FileError, FilesError, PeerName, TlsError};
 pub use node::{
     BroadcastError, Handle, Node, Output, PublishError, Received, RunError, StartError,
 };

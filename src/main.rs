@@ -41,7 +41,7 @@ fn main() -> ExitCode {
     let code = match run(config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let is_configuration = matches!(error.downcast_ref(), Some(StartError::Tls(_)));
+            let is_configuration = matches!(error.downcast_ref(), Some(StartError::Files(_)));
             log_stream.say(error);
             match is_configuration {
                 true => ExitCode::from(STATUS_WRONG),

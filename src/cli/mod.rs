@@ -3,6 +3,7 @@
 //! Syntax only: turns text into a [`Config`] and touches nothing. What a value means and what it
 //! may be is the business of [`wsmesh::config`].
 
+mod access;
 mod addresses;
 mod bench;
 mod limits;
@@ -24,8 +25,9 @@ use wsmesh::Config;
 use wsmesh::config::Template;
 
 use self::{
-    addresses::AddressOptions, bench::BenchOptions, limits::LimitOptions, logging::LoggingOptions,
-    mesh::MeshOptions, messages::MessageOptions, simulate::SimulateOptions, tls::TlsOptions,
+    access::AccessOptions, addresses::AddressOptions, bench::BenchOptions, limits::LimitOptions,
+    logging::LoggingOptions, mesh::MeshOptions, messages::MessageOptions,
+    simulate::SimulateOptions, tls::TlsOptions,
 };
 
 /// A node of a brokerless WebSocket mesh
@@ -44,6 +46,8 @@ pub(crate) struct Cli {
     messages: MessageOptions,
     #[command(flatten, next_help_heading = "Mesh")]
     mesh: MeshOptions,
+    #[command(flatten, next_help_heading = "Access")]
+    access: AccessOptions,
     #[command(flatten, next_help_heading = "TLS")]
     tls: TlsOptions,
     #[command(flatten, next_help_heading = "Limits")]
@@ -125,6 +129,7 @@ impl Cli {
             mesh: self.mesh.into(),
             echo: self.messages.echo,
             slow_peer: self.messages.slow_peer,
+            access: self.access.into(),
             tls: self.tls.into(),
             limits: self.limits.into(),
         };
@@ -209,7 +214,7 @@ mod tests {
     use super::*;
     use std::time::Duration;
     use wsmesh::config::{
-        BroadcastScope, HistoryLimits, Limits, MeshConfig, Pin, SlowPeer, TlsConfig,
+        AccessConfig, BroadcastScope, HistoryLimits, Limits, MeshConfig, Pin, SlowPeer, TlsConfig,
     };
 
     fn cli(line: &str) -> Result<Cli, clap::Error> {
@@ -273,7 +278,8 @@ mod tests {
              --outbox 1MB --ping-interval off --close-timeout 15s --shutdown-timeout 16s \
              --retry-min 17ms --retry-max 18s --broadcast-scope mesh --relay off --network n \
              --advertise ws://a,ws://b --advertise ws://c --degree 6 --hops 7 --history 8s \
-             --history-messages 9 --history-bytes 10KiB --max-publish-rate 19 --bind wss://a:4 --tls-cert c1 --tls-key k1 \
+             --history-messages 9 --history-bytes 10KiB --max-publish-rate 19 --token-file t1 --peer-token-file t2 \
+             --token-in-url --allow-origin null,https://a --bind wss://a:4 --tls-cert c1 --tls-key k1 \
              --tls-client-ca a1 --tls-ca a2 --tls-client-cert c2 --tls-client-key k2 \
              --tls-pin sha256/AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=",
         );
@@ -304,6 +310,12 @@ mod tests {
             },
             echo: true,
             slow_peer: SlowPeer::DropOldest,
+            access: AccessConfig {
+                token_file: Some("t1".into()),
+                token_in_url: true,
+                peer_token_file: Some("t2".into()),
+                origins: vec!["null".parse().unwrap(), "https://a".parse().unwrap()],
+            },
             tls: TlsConfig {
                 cert: Some("c1".into()),
                 key: Some("k1".into()),

@@ -134,6 +134,11 @@ pub enum ConfigError {
         /// The flag.
         flag: &'static str,
     },
+    /// Where a token may stand, when there is none.
+    #[error(
+        "--token-in-url without --token-file: no token is needed here; give a file of tokens, or leave it out"
+    )]
+    TokenInUrlUnused,
     /// A text for each peer where one text goes to all.
     #[error(
         "--message has {{index}}, the number of the receiving peer, but --broadcast-scope mesh \

@@ -120,6 +120,17 @@ pub const OUTBOX_BYTES_FLOOR: usize = 4 * 1024;
 /// the pen.
 pub const OUTBOX_BYTES_CEILING: usize = 2 * MESSAGE_BYTES_CEILING;
 
+/// Characters of a token: fewer can be guessed, more are none.
+pub const TOKEN_BYTES_MIN: usize = 16;
+/// See [`TOKEN_BYTES_MIN`].
+pub const TOKEN_BYTES_MAX: usize = 256;
+
+/// Tokens of a node: each of them is compared with whatever is shown.
+pub const TOKENS_MAX: usize = 1000;
+
+/// A larger file is none with tokens: so many of the longest ones with as much beside each.
+pub const TOKEN_FILE_BYTES_MAX: u64 = (TOKENS_MAX * 2 * TOKEN_BYTES_MAX) as u64;
+
 /// Neighbors that a node with the default degree takes in at most.
 pub const DEGREE_MAX_DEFAULT: usize = 12;
 

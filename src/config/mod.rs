@@ -4,6 +4,7 @@
 //! values ([`Config::check`]). Knows nothing of the command line, of sockets or of clocks; errors
 //! name flags because those are the names that a person knows.
 
+mod access;
 mod address;
 mod bind_address;
 mod channel;
@@ -20,6 +21,8 @@ mod units;
 use std::collections::HashSet;
 use std::time::Duration;
 
+pub(crate) use access::Origin;
+pub use access::{AccessConfig, AllowedOrigin, OriginError};
 pub use address::AddressError;
 pub use bind_address::BindAddress;
 pub use channel::ChannelError;
@@ -72,6 +75,8 @@ pub struct Config {
     pub echo: bool,
     /// What happens to a peer that does not read what is sent to it (`--slow-peer`).
     pub slow_peer: SlowPeer,
+    /// Whom the node lets in, and how it is let in by others.
+    pub access: AccessConfig,
     /// How the node proves who it is in TLS, and whom it believes.
     pub tls: TlsConfig,
     /// Bounds of everything that peers can make grow.
@@ -90,6 +95,7 @@ impl Default for Config {
             mesh: MeshConfig::default(),
             echo: false,
             slow_peer: SlowPeer::default(),
+            access: AccessConfig::default(),
             tls: TlsConfig::default(),
             limits: Limits::default(),
         }
@@ -108,6 +114,7 @@ impl Config {
         }
         self.limits.check()?;
         self.mesh.check()?;
+        self.access.check()?;
         self.tls.check(&self.binds)?;
         self.check_place()?;
         check_duration("--interval", self.interval)?;

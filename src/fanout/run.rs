@@ -14,7 +14,7 @@ use super::process::{KernelMemory, Usage, port_range};
 use super::report::Report;
 use super::targets::{Tried, targets};
 use crate::config::{Config, Limits, PeerUrl};
-use crate::net::{CloseReason, Dialing, Event, Network, Source, TlsError, Token};
+use crate::net::{CloseReason, Dialing, Event, FilesError, Network, Source, Token};
 use crate::node_id::NodeId;
 use crate::signals::Signals;
 
@@ -56,7 +56,7 @@ pub enum LoadError {
     Plan(#[from] PlanError),
     /// Certificates or keys are missing, wrong or do not fit.
     #[error(transparent)]
-    Tls(#[from] TlsError),
+    Files(#[from] FilesError),
     /// A name without address.
     #[error("{url}: its name does not resolve: {error}")]
     Name {
@@ -192,7 +192,7 @@ impl<'a> Bench<'a> {
             ..Config::default()
         };
         let mut network = Network::new(&config, NodeId::random(), 0, registry, waker);
-        network.load_tls(plan.urls.iter().any(PeerUrl::is_tls))?;
+        network.load_files(plan.urls.iter().any(PeerUrl::is_tls))?;
         let signals = Signals::new(poll.registry(), &[])?;
         let now = clock();
         let started_at = SystemTime::now();

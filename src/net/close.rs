@@ -40,6 +40,8 @@ pub(crate) enum CloseReason {
     Declined(String),
     /// It was no upgrade, and was answered otherwise.
     Answered(String),
+    /// Who asked for an upgrade may not come in, and was told so.
+    Denied(String),
     /// The connection failed.
     Failed(String),
 }
@@ -62,6 +64,7 @@ impl CloseReason {
             | Self::Itself
             | Self::Declined(_)
             | Self::Answered(_)
+            | Self::Denied(_)
             | Self::Failed(_) => return None,
         };
         let mut reason = match self {
@@ -105,7 +108,7 @@ impl fmt::Display for CloseReason {
             ),
             Self::Tls(what) => write!(f, "TLS failed: {what}"),
             Self::Itself => write!(f, "leads to this node itself"),
-            Self::Answered(answer) => write!(f, "answered {answer}"),
+            Self::Answered(answer) | Self::Denied(answer) => write!(f, "answered {answer}"),
             Self::Declined(error) | Self::Failed(error) => write!(f, "connection failed: {error}"),
         }
     }

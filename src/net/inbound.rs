@@ -118,10 +118,11 @@ impl Network {
         if !connection.was_open() {
             let reason = connection.reason();
             // The other side may see no more than a connection that ends, and ask here.
-            let is_tls = matches!(reason, Some(CloseReason::Tls(_)));
-            let level = match is_tls && self.tls_news.is_news(now) {
-                true => log::Level::Info,
-                false => log::Level::Debug,
+            let level = match reason {
+                Some(CloseReason::Tls(_)) if self.tls_news.is_news(now) => log::Level::Info,
+                // Somebody may be guessing, or a person wonders why a page does not connect.
+                Some(CloseReason::Denied(_)) => self.denial_news.level(now),
+                _ => log::Level::Debug,
             };
             let reason = reason.map(ToString::to_string).unwrap_or_default();
             log::log!(level, "no upgrade with {remote}: {reason}");

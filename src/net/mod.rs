@@ -7,6 +7,7 @@
 //! Nothing here knows what messages mean. Of a peer it knows whether it negotiated our subprotocol
 //! ([`Kind`]), and of a plain one its channel.
 
+mod access;
 mod admission;
 mod agenda;
 mod backoff;
@@ -15,6 +16,7 @@ mod close;
 mod connection;
 mod contexts;
 mod dialer;
+mod files;
 mod frame;
 mod inbound;
 mod keepalive;
@@ -37,7 +39,6 @@ mod upgrade;
 
 use std::{fmt, net::SocketAddr, time::Duration};
 
-pub use self::tls::TlsError;
 pub(crate) use self::{
     close::CloseReason,
     dialer::DialFailure,
@@ -46,6 +47,10 @@ pub(crate) use self::{
     socket::listen,
     token::{Source, Token},
     upgrade::Dialing,
+};
+pub use self::{
+    files::{FileError, FilesError},
+    tls::TlsError,
 };
 use crate::{config::PeerUrl, message::Message, node_id::NodeId};
 

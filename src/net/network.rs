@@ -8,7 +8,8 @@ use rand::{SeedableRng, rngs::SmallRng};
 use slab::Slab;
 
 use super::{
-    CloseReason, Event, Kind, PeerName, Source, TlsError, Token,
+    CloseReason, Event, FilesError, Kind, PeerName, Source, Token,
+    access::Access,
     admission::Admission,
     agenda::Agenda,
     channels::Channels,
@@ -34,6 +35,7 @@ pub(super) struct Shared {
     pub(super) limits: Limits,
     slow_peer: SlowPeer,
     pub(super) id: NodeId,
+    pub(super) access: Access,
     deadlines: Deadlines,
     contexts: Contexts,
     pub(super) counters: Counters,
@@ -46,6 +48,7 @@ impl Shared {
             limits: &self.limits,
             slow_peer: self.slow_peer,
             id: self.id,
+            access: &self.access,
             deadlines: &mut self.deadlines,
             contexts: &mut self.contexts,
             counters: &mut self.counters,
@@ -100,6 +103,8 @@ pub(crate) struct Network {
     pub(super) refusals: usize,
     pub(super) refusals_max: usize,
     pub(super) refusal_news: News,
+    /// Of those who may not come in.
+    pub(super) denial_news: News,
     /// Of those with whom TLS does not come about.
     pub(super) tls_news: News,
     pub(super) tls: tls::Settings,
@@ -120,6 +125,7 @@ impl Network {
         waker: Arc<Waker>,
     ) -> Self {
         let limits = config.limits.clone();
+        let dials_in_clear = config.peers.iter().any(|peer| !peer.is_tls());
         Self {
             registry,
             connections: Slab::new(),
@@ -136,6 +142,7 @@ impl Network {
             refusals: 0,
             refusals_max,
             refusal_news: News::default(),
+            denial_news: News::default(),
             tls_news: News::default(),
             tls: tls::Settings::new(config.tls.clone()),
             exhaustion_news: News::default(),
@@ -146,6 +153,7 @@ impl Network {
                 limits,
                 slow_peer: config.slow_peer,
                 id,
+                access: Access::unread(config.access.clone(), dials_in_clear),
                 deadlines: Deadlines::default(),
                 contexts: Contexts::default(),
                 counters: Counters::default(),
@@ -153,13 +161,30 @@ impl Network {
         }
     }
 
-    /// Reads the files of TLS, again if they were read before; with `dials` in any case what dialing
+    /// Reads the files of tokens and of TLS, again if they were read before; with `dials` in any case what dialing
     /// `wss://` needs. Connections stay as they are. After an error everything is as it was.
     ///
     /// # Errors
     /// A file cannot be read, is not what it should be, or does not fit another one.
-    pub(crate) fn load_tls(&mut self, dials: bool) -> Result<(), TlsError> {
-        self.tls.load(dials)
+    pub(crate) fn load_files(&mut self, dials: bool) -> Result<(), FilesError> {
+        let access = self.shared.access.reread()?;
+        self.tls.load(dials)?;
+        self.shared.access = access;
+        Ok(())
+    }
+
+    /// Whether there are files to be read.
+    pub(crate) fn has_files(&self) -> bool {
+        self.tls.has_files() || self.shared.access.has_files()
+    }
+
+    /// Whether everybody who reaches one of the listeners from another machine may come in.
+    pub(crate) fn is_open_to_all(&self) -> bool {
+        let mut listeners = self.listeners.addresses();
+        listeners.any(|(address, is_tls)| {
+            let wants_certificate = is_tls && self.tls.wants_client_certificates();
+            self.shared.access.is_open(address.ip(), wants_certificate)
+        })
     }
 
     pub(crate) fn tls(&self) -> &tls::Settings {
@@ -167,7 +192,7 @@ impl Network {
     }
 
     /// Accepts from a listening socket from now on. Returns its address. With TLS only after
-    /// [`Self::load_tls`].
+    /// [`Self::load_files`].
     pub(crate) fn add_listener(
         &mut self,
         mut socket: TcpListener,
@@ -217,6 +242,12 @@ impl Network {
     /// What a peer is; `None` once it is gone.
     pub(crate) fn kind(&self, peer: Token) -> Option<Kind> {
         self.connection(peer).map(Connection::kind)
+    }
+
+    /// Whether a peer may publish; not once it is gone.
+    pub(crate) fn may_publish(&self, peer: Token) -> bool {
+        let connection = self.connection(peer);
+        connection.is_some_and(|connection| connection.rights().publish)
     }
 
     /// The address of a peer's end of the connection; `None` once it is gone.
@@ -527,7 +558,8 @@ pub(super) fn name_of<'a>(connection: &Connection, dialer: &'a Dialer) -> PeerNa
 
 /// Whether what is published in a channel goes to this peer.
 fn has_channel(connection: &Connection) -> bool {
-    connection.kind() == Kind::Plain && connection.side() != Side::Client
+    let is_plain = connection.kind() == Kind::Plain && connection.side() != Side::Client;
+    is_plain && connection.rights().subscribe
 }
 
 /// The channel of a plain peer, whoever dialed. While it is open, its dial is not forgotten.

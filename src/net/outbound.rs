@@ -79,7 +79,9 @@ impl Network {
         let Some(url) = self.dialer.url(dial) else {
             return;
         };
-        let dialing = Dialing::new(url, offer, self.shared.id);
+        let is_named = self.dialer.is_configured(dial);
+        let token = self.shared.access.token_for(is_named, url.is_tls());
+        let dialing = Dialing::new(url, offer, self.shared.id, token);
         let encryption = match self.encryption_for(&dialing) {
             Ok(encryption) => encryption,
             Err(what) => return self.fail(dial, None, Failure::Other(what), now),

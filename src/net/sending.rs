@@ -74,7 +74,7 @@ impl Network {
         let mut turn = self.shared.turn(now);
         let mut count = 0;
         for (_, connection) in &mut self.connections {
-            if connection.is_open() {
+            if connection.is_open() && connection.rights().subscribe {
                 let messages = messages.of(connection.kind()).iter_mut();
                 send_now(
                     connection,
@@ -99,7 +99,7 @@ impl Network {
         let mut turn = self.shared.turn(now);
         let mut count = 0;
         for (_, connection) in &mut self.connections {
-            if !connection.is_open() {
+            if !connection.is_open() || !connection.rights().subscribe {
                 continue;
             }
             if let Some(mut message) = message(connection.token(), connection.kind(), count) {

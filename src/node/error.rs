@@ -4,7 +4,7 @@ use std::{io, net::SocketAddr};
 
 use crate::{
     config::{BindAddress, ConfigError},
-    net::TlsError,
+    net::FilesError,
 };
 
 /// Why a node could not be started.
@@ -14,9 +14,9 @@ pub enum StartError {
     /// The configuration contradicts itself.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// Certificates or keys are missing, wrong or do not fit.
+    /// Tokens, certificates or keys are missing, wrong or do not fit.
     #[error(transparent)]
-    Tls(#[from] TlsError),
+    Files(#[from] FilesError),
     /// An address to listen on has a name that does not resolve.
     #[error("cannot listen on {bind}: the name does not resolve: {error}")]
     Resolve {

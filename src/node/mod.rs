@@ -80,7 +80,7 @@ impl Node {
         let (config, refusals_max) = listen::fit_to_descriptors(config);
         let id = NodeId::random();
         let mut network = Network::new(&config, id, refusals_max, registry, Arc::clone(&waker));
-        network.load_tls(config.peers.iter().any(PeerUrl::is_tls))?;
+        network.load_files(config.peers.iter().any(PeerUrl::is_tls))?;
         let name = listen::open(&config, &mut network)?;
         // Others guess where to dial us by our ports. With TLS they need the name in the certificate, too.
         let addresses = network.listening_addresses().into_iter();
@@ -110,7 +110,7 @@ impl Node {
     }
 
     /// Stops on SIGINT and SIGTERM as [`Handle::stop`] does; the second one ends the process at once
-    /// with status 1. SIGHUP reads the files of TLS again; connections stay, and if a file is wrong, an error
+    /// with status 1. SIGHUP reads the files of tokens and of TLS again; connections stay, and if a file is wrong, an error
     /// is logged and what was read before stays in force.
     ///
     /// # Errors
@@ -135,6 +135,12 @@ impl Node {
             );
         }
         self.tell_pin();
+        if self.network.is_open_to_all() {
+            log::warn!(
+                "whoever reaches this node can listen, publish and become a neighbor: to decide who may, give \
+                 --token-file FILE, or --bind wss://… with --tls-client-ca FILE; or listen on localhost only"
+            );
+        }
         let mut timeout = Some(Duration::ZERO);
         loop {
             match self.poll.poll(&mut ready, timeout) {
@@ -267,12 +273,12 @@ impl Node {
     }
 
     fn reload(&mut self) {
-        if !self.network.tls().has_files() {
+        if !self.network.has_files() {
             return log::info!("SIGHUP: nothing to read again, going on");
         }
-        match self.network.load_tls(false) {
+        match self.network.load_files(false) {
             Ok(()) => {
-                log::info!("SIGHUP: certificates and keys are read again, for new connections");
+                log::info!("SIGHUP: all files are read again, for new connections");
                 self.tell_pin();
             }
             Err(error) => log::error!("SIGHUP: {error}; what was read before stays in force"),

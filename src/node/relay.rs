@@ -59,6 +59,7 @@ pub(super) struct Relay {
     gathered: BTreeMap<Box<str>, Vec<(Message, Option<Token>)>>,
     joined_bytes_max: usize,
     closed_rate: u64,
+    closed_rights: u64,
     /// Warnings of nodes that do not belong together.
     objections: Budget,
 }
@@ -86,6 +87,7 @@ impl Relay {
             gathered: BTreeMap::new(),
             joined_bytes_max: joined_bytes_max(config.limits.outbox_bytes_max),
             closed_rate: 0,
+            closed_rights: 0,
             objections: Budget::new(1, TELL_INTERVAL, now),
         }
     }
@@ -112,6 +114,7 @@ impl Relay {
         counters.withheld = standing.withheld;
         counters.ignored = standing.ignored;
         counters.closed_rate = self.closed_rate;
+        counters.closed_rights = self.closed_rights;
     }
 
     pub(super) fn on_event(&mut self, event: Event, turn: &mut Turn<'_>) {
@@ -299,6 +302,13 @@ impl Relay {
                 return turn.network.close(peer, reason, turn.now);
             }
         }
+        if !turn.network.may_publish(peer) {
+            let words = "this token does not allow publishing".to_owned();
+            self.closed_rights += 1;
+            self.publishers.refuse(peer);
+            let reason = CloseReason::ByNode(POLICY, words);
+            return turn.network.close(peer, reason, turn.now);
+        }
         if let Some((from, path)) = turn.network.describe(peer) {
             turn.output.message(&Received {
                 from,
@@ -411,6 +421,7 @@ fn ending_of(reason: &CloseReason) -> Ending {
         | CloseReason::Itself
         | CloseReason::Declined(_)
         | CloseReason::Answered(_)
+        | CloseReason::Denied(_)
         | CloseReason::Failed(_) => Ending::Lost,
     }
 }

@@ -11,6 +11,7 @@
 )]
 
 mod abuse;
+mod access;
 mod article;
 mod autobahn;
 mod bench;

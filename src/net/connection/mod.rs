@@ -19,6 +19,7 @@ pub(crate) use self::receiving::Portion;
 
 use super::{
     Kind,
+    access::{Access, Rights},
     close::CloseReason,
     contexts::Contexts,
     dialer::DialId,
@@ -46,6 +47,7 @@ pub(crate) struct Turn<'a> {
     pub(crate) limits: &'a Limits,
     pub(crate) slow_peer: SlowPeer,
     pub(crate) id: NodeId,
+    pub(crate) access: &'a Access,
     pub(crate) deadlines: &'a mut Deadlines,
     pub(crate) contexts: &'a mut Contexts,
     pub(crate) counters: &'a mut Counters,
@@ -98,13 +100,14 @@ pub(crate) struct Connection {
     remote: SocketAddr,
     phase: Phase,
     transport: Transport,
-    /// Path and query of the upgrade request, unless it is the plain `/`.
-    target: Option<Box<str>>,
+    /// The path of the upgrade request, unless it is the plain `/`.
+    path: Option<Box<str>>,
     deadline: Option<Instant>,
     keep_alive: KeepAlive,
     reason: Option<CloseReason>,
     /// What the upgrade has made of it.
     kind: Kind,
+    rights: Rights,
     /// Its place in its channel, kept by the network.
     pub(crate) place: u32,
     /// Whether the upgrade was ever done.
@@ -194,11 +197,12 @@ impl Connection {
             remote,
             phase,
             transport,
-            target: None,
+            path: None,
             deadline: None,
             keep_alive: KeepAlive::new(turn.now),
             reason: None,
             kind: Kind::Plain,
+            rights: Rights::ALL,
             place: 0,
             was_open: false,
             is_unanswered: false,
@@ -229,14 +233,12 @@ impl Connection {
 
     /// Path of the upgrade request, which is the channel.
     pub(crate) fn path(&self) -> &str {
-        self.target()
-            .split_once('?')
-            .map_or(self.target(), |(path, _)| path)
+        self.path.as_deref().unwrap_or("/")
     }
 
-    /// Path and query of the upgrade request.
-    pub(crate) fn target(&self) -> &str {
-        self.target.as_deref().unwrap_or("/")
+    /// What the token that it was let in with allows it; without one, and to who was dialed, everything.
+    pub(crate) fn rights(&self) -> Rights {
+        self.rights
     }
 
     pub(crate) fn stream(&mut self) -> &mut TcpStream {
@@ -486,7 +488,14 @@ impl Connection {
 
     fn answer(&mut self, refusal: &Refusal, with_body: bool, turn: &mut Turn<'_>) {
         turn.counters.requests_answered += 1;
-        let reason = CloseReason::Answered(refusal.to_string());
+        let text = refusal.to_string();
+        let reason = match refusal.is_denial() {
+            true => {
+                turn.counters.refused_access += 1;
+                CloseReason::Denied(text)
+            }
+            false => CloseReason::Answered(text),
+        };
         self.reason.get_or_insert(reason);
         self.transport
             .outbox

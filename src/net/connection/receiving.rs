@@ -165,7 +165,7 @@ impl Connection {
 
     /// Judges a request head. Returns its length if it is an upgrade and granted.
     fn on_request(&mut self, bytes: &[u8], turn: &mut Turn<'_>) -> Option<usize> {
-        match upgrade::judge_request(bytes, turn.limits.head_bytes_max, turn.id) {
+        match upgrade::judge_request(bytes, turn.limits.head_bytes_max, turn.id, turn.access) {
             Request::Incomplete => {
                 self.phase = Phase::Request(bytes.to_vec());
                 None
@@ -182,14 +182,16 @@ impl Connection {
             }
             Request::Upgrade {
                 head_len,
-                target,
+                channel,
                 kind,
+                rights,
                 response,
             } => {
                 self.transport.outbox.push_control(response.into());
-                if target != "/" {
-                    self.target = Some(target.into());
+                if channel != "/" {
+                    self.path = Some(channel.into());
                 }
+                self.rights = rights;
                 self.open(Role::Server, kind, turn);
                 Some(head_len)
             }

@@ -1,11 +1,6 @@
 //! Certificates and keys in files, and what can be wrong with them.
 
-use std::{
-    fs::File,
-    io::{self, Read},
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::sync::Arc;
 
 use rustls::{
     RootCertStore,
@@ -19,7 +14,10 @@ use rustls::{
 };
 
 use super::trust::pin_of;
-use crate::config::Pin;
+use crate::{
+    config::Pin,
+    net::files::{FileError, Source},
+};
 
 /// Larger files are none with certificates: the list that a system trusts has a quarter of a MiB.
 const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
@@ -28,15 +26,8 @@ const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// A file is not what the option needs.
-    #[error("{flag} {}: {problem}", path.display())]
-    File {
-        /// The option.
-        flag: &'static str,
-        /// What was given.
-        path: PathBuf,
-        /// Continues a sentence.
-        problem: String,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
     /// The system's list of authorities is of no use.
     #[error(
         "the system has no certificates of authorities that can be read{0}: install ca-certificates, or \
@@ -60,49 +51,21 @@ impl From<VerifierBuilderError> for TlsError {
     }
 }
 
-/// A file as an option names it.
-#[derive(Clone, Copy)]
-pub(super) struct Source<'a> {
-    flag: &'static str,
-    path: &'a Path,
-}
-
-impl<'a> Source<'a> {
-    pub(super) fn new(flag: &'static str, path: &'a Path) -> Self {
-        Self { flag, path }
+impl Source<'_> {
+    fn pem(self) -> Result<Vec<u8>, FileError> {
+        self.read(FILE_BYTES_MAX, "a file of certificates or keys")
     }
 
-    fn error(self, problem: impl Into<String>) -> TlsError {
-        TlsError::File {
-            flag: self.flag,
-            path: self.path.to_owned(),
-            problem: problem.into(),
-        }
-    }
-
-    fn read(self) -> Result<Vec<u8>, TlsError> {
-        let mut bytes = Vec::new();
-        let read = File::open(self.path)
-            .and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes));
-        match read {
-            Ok(len) if len as u64 <= FILE_BYTES_MAX => Ok(bytes),
-            Ok(_) => Err(self.error("it is too large to be a file of certificates or keys")),
-            Err(error) => Err(self.error(match error.kind() {
-                io::ErrorKind::NotFound => "there is no such file".to_owned(),
-                io::ErrorKind::PermissionDenied => {
-                    "this user may not read it (permission denied)".to_owned()
-                }
-                _ => format!("it cannot be read: {error}"),
-            })),
-        }
+    fn fault(self, problem: impl Into<String>) -> TlsError {
+        self.error(problem).into()
     }
 
     fn certificates(self) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-        let bytes = self.read()?;
+        let bytes = self.pem()?;
         let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
         match certificates {
             Ok(certificates) if !certificates.is_empty() => Ok(certificates),
-            Ok(_) => Err(self.error(if is_der(&bytes) {
+            Ok(_) => Err(self.fault(if is_der(&bytes) {
                 "it is not PEM but looks like DER: convert it with `openssl x509 -inform der`"
                     .to_owned()
             } else if is_key(&bytes) {
@@ -111,21 +74,21 @@ impl<'a> Source<'a> {
             } else {
                 "there is no certificate in it, no -----BEGIN CERTIFICATE-----".to_owned()
             })),
-            Err(error) => Err(self.error(damaged(&error))),
+            Err(error) => Err(self.fault(damaged(&error))),
         }
     }
 
     fn key(self) -> Result<PrivateKeyDer<'static>, TlsError> {
-        let bytes = self.read()?;
+        let bytes = self.pem()?;
         // Both the encrypted PKCS#8 and OpenSSL's own old way have this word in clear.
         if contains(&bytes, b"ENCRYPTED") {
-            return Err(self.error(
+            return Err(self.fault(
                 "the key is encrypted, and nobody is there to type the password: decrypt it with \
                  `openssl pkey -in FILE -out NEW-FILE`",
             ));
         }
         PrivateKeyDer::from_pem_slice(&bytes).map_err(|error| {
-            self.error(match error {
+            self.fault(match error {
                 pem::Error::NoItemsFound if is_der(&bytes) => {
                     "it is not PEM but looks like DER: convert it with `openssl pkey -inform der`"
                         .to_owned()
@@ -150,7 +113,7 @@ impl<'a> Source<'a> {
         for (place, certificate) in self.certificates()?.into_iter().enumerate() {
             roots.add(certificate).map_err(|error| {
                 let number = place + 1;
-                self.error(format!("certificate {number} in it is damaged: {error}"))
+                self.fault(format!("certificate {number} in it is damaged: {error}"))
             })?;
         }
         Ok(roots)
@@ -161,7 +124,7 @@ impl<'a> Source<'a> {
 pub(super) fn identity(cert: Source<'_>, key: Source<'_>) -> Result<Arc<CertifiedKey>, TlsError> {
     let chain = cert.certificates()?;
     let signing_key = any_supported_type(&key.key()?).map_err(|_| {
-        key.error(
+        key.fault(
             "this kind of key is not supported: RSA from 2048 bits on, ECDSA P-256 or P-384, or Ed25519 is",
         )
     })?;
@@ -169,7 +132,7 @@ pub(super) fn identity(cert: Source<'_>, key: Source<'_>) -> Result<Arc<Certifie
     for (place, certificate) in chain.iter().enumerate() {
         let of_certificate = pin_of(certificate).map_err(|error| {
             let number = place + 1;
-            cert.error(format!("certificate {number} in it is damaged: {error}"))
+            cert.fault(format!("certificate {number} in it is damaged: {error}"))
         })?;
         let is_its_key = match &spki {
             Some(spki) => Pin::of(spki.as_ref()) == of_certificate,
@@ -179,7 +142,7 @@ pub(super) fn identity(cert: Source<'_>, key: Source<'_>) -> Result<Arc<Certifie
             (0, true) => return Ok(Arc::new(CertifiedKey::new(chain, signing_key))),
             (_, true) => {
                 let number = place + 1;
-                return Err(cert.error(format!(
+                return Err(cert.fault(format!(
                     "the certificate of the key is number {number} in it, and must be the first: put those of \
                      the authorities after it"
                 )));
@@ -188,7 +151,7 @@ pub(super) fn identity(cert: Source<'_>, key: Source<'_>) -> Result<Arc<Certifie
         }
     }
     let path = key.path.display();
-    Err(cert.error(format!(
+    Err(cert.fault(format!(
         "{} {path} does not belong to it: that is the key of another certificate",
         key.flag
     )))

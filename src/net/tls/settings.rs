@@ -13,10 +13,13 @@ use rustls::{
 
 use super::{
     encryption::Encryption,
-    files::{Source, TlsError, identity},
+    files::{TlsError, identity},
     trust::{Pinned, by_chain, pin_of},
 };
-use crate::config::{Pin, TlsConfig};
+use crate::{
+    config::{Pin, TlsConfig},
+    net::files::Source,
+};
 
 /// The only protocol that we speak within TLS (RFC 7301): whoever offers others, but not this, is not
 /// looking for us.
@@ -86,6 +89,11 @@ impl Settings {
         } = &self.config;
         let files = [cert, client_ca, ca, client_cert];
         files.iter().any(|file| file.is_some()) || self.client.is_some()
+    }
+
+    /// Whether every client needs a certificate.
+    pub(crate) fn wants_client_certificates(&self) -> bool {
+        self.config.client_ca.is_some()
     }
 
     /// The key that clients may pin.

@@ -4,6 +4,7 @@
 //! Tungstenite's own handshakes are not used: they drop what is not an upgrade without a reply, check
 //! no Host, and have limits of their own.
 
+mod claim;
 mod head;
 mod refusal;
 mod request;

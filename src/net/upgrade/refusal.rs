@@ -3,13 +3,17 @@
 use std::fmt::Write as _;
 
 use super::NODE_HEADER;
-use crate::node_id::NodeId;
+use crate::{node_id::NodeId, printable::Excerpt};
 
 /// HTTP answers other than 101, each with the reason a person reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Status {
     Ok,
     BadRequest,
+    /// Who asks has not shown that it may.
+    Unauthorized,
+    /// Who asks may not.
+    Forbidden,
     MethodNotAllowed,
     RequestTimeout,
     UriTooLong,
@@ -27,6 +31,8 @@ impl Status {
         match self {
             Self::Ok => "200 OK",
             Self::BadRequest => "400 Bad Request",
+            Self::Unauthorized => "401 Unauthorized",
+            Self::Forbidden => "403 Forbidden",
             Self::MethodNotAllowed => "405 Method Not Allowed",
             Self::RequestTimeout => "408 Request Timeout",
             Self::UriTooLong => "414 URI Too Long",
@@ -39,9 +45,10 @@ impl Status {
         }
     }
 
-    /// Fields that the status calls for (RFC 9110 §15.5.6, §15.5.22; RFC 6455 §4.4).
+    /// Fields that the status calls for (RFC 9110 §11.6.1, §15.5.6, §15.5.22; RFC 6455 §4.4).
     fn fields(self) -> &'static str {
         match self {
+            Self::Unauthorized => "WWW-Authenticate: Bearer\r\n",
             Self::MethodNotAllowed => "Allow: GET\r\n",
             Self::UpgradeRequired => "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n",
             Self::TooManyRequests | Self::Unavailable => "Retry-After: 5\r\n",
@@ -54,12 +61,14 @@ impl Status {
 pub(crate) const TLS_ONLY: Refusal = Refusal {
     status: Status::BadRequest,
     reason: "this port speaks TLS: use a wss:// URL, or https:// for a page",
+    detail: String::new(),
 };
 
 /// What TLS hears where none is spoken; few clients show it.
 pub(super) const NO_TLS: Refusal = Refusal {
     status: Status::BadRequest,
     reason: "this port speaks no TLS: use a ws:// URL, or http:// for a page",
+    detail: String::new(),
 };
 
 /// An answer that ends the connection.
@@ -67,22 +76,37 @@ pub(super) const NO_TLS: Refusal = Refusal {
 pub(crate) struct Refusal {
     pub(crate) status: Status,
     pub(crate) reason: &'static str,
+    /// What was asked for, where the log of this node should tell; the other side knows it.
+    pub(crate) detail: String,
 }
 
 impl std::fmt::Display for Refusal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}: {}", self.status.line(), self.reason)
+        write!(f, "{}: {}", self.status.line(), self.reason)?;
+        match self.detail.as_str() {
+            "" => Ok(()),
+            detail => write!(f, " (`{}`)", Excerpt(detail)),
+        }
     }
 }
 
 impl Refusal {
     pub(crate) fn new(status: Status, reason: &'static str) -> Self {
-        Self { status, reason }
+        Self {
+            status,
+            reason,
+            detail: String::new(),
+        }
+    }
+
+    /// Whether it says that who asks may not come in.
+    pub(crate) fn is_denial(&self) -> bool {
+        matches!(self.status, Status::Unauthorized | Status::Forbidden)
     }
 
     /// The whole HTTP response; to a HEAD request it goes without its body.
     pub(crate) fn response(&self, with_body: bool, id: NodeId) -> Vec<u8> {
-        let Self { status, reason } = self;
+        let Self { status, reason, .. } = self;
         let mut response = format!("HTTP/1.1 {}\r\n{}", status.line(), status.fields());
         if *status == Status::LoopDetected {
             let _ = write!(response, "{NODE_HEADER}: {id}\r\n");

@@ -6,19 +6,24 @@ use tungstenite::handshake::derive_accept_key;
 
 use super::{
     NODE_HEADER, Refusal, Status,
+    claim::{claim_of, kind_of, selection},
     head::{Fields, HEADERS_MAX},
     refusal::NO_TLS,
 };
 use crate::{
     config::limits::CHANNEL_BYTES_MAX,
-    net::{Kind, tls},
+    net::{
+        Kind,
+        access::{Access, Rights},
+        tls,
+    },
     node_id::NodeId,
-    subprotocol::SUBPROTOCOL,
 };
 
 const VERSION_REFUSAL: Refusal = Refusal {
     status: Status::VersionNotSupported,
     reason: "only HTTP/1.1 is spoken here",
+    detail: String::new(),
 };
 
 /// What a request head turned out to be.
@@ -29,8 +34,10 @@ pub(crate) enum Request {
     /// A WebSocket upgrade; `head_len` bytes belong to it, what follows are frames.
     Upgrade {
         head_len: usize,
-        target: String,
+        /// The path that was asked for.
+        channel: String,
         kind: Kind,
+        rights: Rights,
         response: Vec<u8>,
     },
     /// Everything else: a page, or why it is refused.
@@ -38,7 +45,12 @@ pub(crate) enum Request {
 }
 
 /// Judges the bytes received so far (RFC 6455 §4.2.1, RFC 9112).
-pub(crate) fn judge_request(bytes: &[u8], head_bytes_max: usize, id: NodeId) -> Request {
+pub(crate) fn judge_request(
+    bytes: &[u8],
+    head_bytes_max: usize,
+    id: NodeId,
+    access: &Access,
+) -> Request {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut request = httparse::Request::new(&mut headers);
     let refuse = |refusal| Request::Answer {
@@ -63,31 +75,23 @@ pub(crate) fn judge_request(bytes: &[u8], head_bytes_max: usize, id: NodeId) -> 
     let target = request.path.unwrap_or_default();
     let fields = Fields(request.headers);
     let target = origin_form(target);
+    let kind = kind_of(&fields);
+    let claim = claim_of(&target, &fields, kind);
     let verdict = judge_http(request.version, &fields)
-        .and_then(|()| judge_upgrade(method, &target, &fields, id));
+        .and_then(|()| judge_upgrade(method, &target, &fields, id))
+        .and_then(|accept| Ok((accept, access.judge(claim)?)));
     match verdict {
-        Ok(accept) => {
-            let kind = kind_of(&fields);
-            Request::Upgrade {
-                head_len,
-                target: target.into_owned(),
-                kind,
-                response: grant(&accept, kind, &fields, id).into_bytes(),
-            }
-        }
+        Ok((accept, rights)) => Request::Upgrade {
+            head_len,
+            channel: claim.channel.to_owned(),
+            kind,
+            rights,
+            response: grant(&accept, kind, &fields, id).into_bytes(),
+        },
         Err(refusal) => Request::Answer {
             answer: refusal,
             with_body: method != "HEAD",
         },
-    }
-}
-
-/// A neighbor is who offers our subprotocol, perhaps among others; of these we speak none.
-fn kind_of(fields: &Fields<'_>) -> Kind {
-    let mut offered = fields.list("sec-websocket-protocol");
-    match offered.any(|subprotocol| subprotocol == SUBPROTOCOL) {
-        true => Kind::Neighbor,
-        false => Kind::Plain,
     }
 }
 
@@ -97,8 +101,8 @@ fn grant(accept: &str, kind: Kind, fields: &Fields<'_>, id: NodeId) -> String {
         "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
          Sec-WebSocket-Accept: {accept}\r\n"
     );
-    if kind == Kind::Neighbor {
-        let _ = write!(response, "Sec-WebSocket-Protocol: {SUBPROTOCOL}\r\n");
+    if let Some(selected) = selection(kind, fields) {
+        let _ = write!(response, "Sec-WebSocket-Protocol: {selected}\r\n");
     }
     if kind == Kind::Neighbor || fields.has_node() {
         let _ = write!(response, "{NODE_HEADER}: {id}\r\n");
@@ -219,6 +223,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::config::AccessConfig;
 
     const HEAD_BYTES_MAX: usize = 2048;
     const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
@@ -226,6 +231,11 @@ mod tests {
 
     fn id() -> NodeId {
         NodeId(7)
+    }
+
+    /// Nobody needs a token.
+    fn open() -> Access {
+        Access::unread(AccessConfig::default(), false)
     }
 
     fn upgrade(target: &str) -> String {
@@ -237,7 +247,7 @@ mod tests {
     }
 
     fn judge(request: &str) -> Request {
-        judge_request(request.as_bytes(), HEAD_BYTES_MAX, id())
+        judge_request(request.as_bytes(), HEAD_BYTES_MAX, id(), &open())
     }
 
     /// The status line's code of what is not an upgrade; 101 for an upgrade, 0 while incomplete.
@@ -255,7 +265,7 @@ mod tests {
     #[test]
     fn tls_hears_that_none_is_spoken_from_its_first_byte_on() {
         for hello in [&[0x16][..], &[0x16, 3, 1, 2, 0, 1, 0]] {
-            let request = judge_request(hello, HEAD_BYTES_MAX, id());
+            let request = judge_request(hello, HEAD_BYTES_MAX, id(), &open());
             let Request::Answer { answer, .. } = request else {
                 panic!("{request:?}");
             };
@@ -268,15 +278,17 @@ mod tests {
         let request = upgrade("/chat?room=1");
         let Request::Upgrade {
             head_len,
-            target,
+            channel,
             kind,
+            rights,
             response,
         } = judge(&(request.clone() + "rest"))
         else {
             panic!("not an upgrade");
         };
         assert_eq!(head_len, request.len());
-        assert_eq!((target.as_str(), kind), ("/chat?room=1", Kind::Plain));
+        assert_eq!((channel.as_str(), kind), ("/chat", Kind::Plain));
+        assert_eq!(rights, Rights::ALL);
         let response = String::from_utf8(response).unwrap();
         assert!(
             response.contains(&format!("Sec-WebSocket-Accept: {ACCEPT}\r\n")),
@@ -478,7 +490,7 @@ mod tests {
     proptest! {
         #[test]
         fn arbitrary_heads_are_survived(bytes in prop::collection::vec(any::<u8>(), 0..4096)) {
-            let request = judge_request(&bytes, HEAD_BYTES_MAX, id());
+            let request = judge_request(&bytes, HEAD_BYTES_MAX, id(), &open());
             prop_assert!(request != Request::Incomplete || bytes.len() < HEAD_BYTES_MAX);
         }
 
@@ -488,7 +500,7 @@ mod tests {
             let mut request = upgrade("/").into_bytes();
             let at = at % request.len();
             request[at] = byte;
-            if let Request::Upgrade { head_len, .. } = judge_request(&request, HEAD_BYTES_MAX, id()) {
+            if let Request::Upgrade { head_len, .. } = judge_request(&request, HEAD_BYTES_MAX, id(), &open()) {
                 prop_assert!(head_len <= request.len());
             }
         }

@@ -65,9 +65,12 @@ pub(crate) struct Dialing {
 }
 
 impl Dialing {
-    /// By the node `id`.
-    pub(crate) fn new(url: &PeerUrl, offer: Offer, id: NodeId) -> Self {
+    /// By the node `id`, which shows a token if it has one for whom it dials.
+    pub(crate) fn new(url: &PeerUrl, offer: Offer, id: NodeId, token: Option<&str>) -> Self {
         let mut fields = format!("{NODE_HEADER}: {id}\r\n");
+        if let Some(token) = token {
+            let _ = write!(fields, "Authorization: Bearer {token}\r\n");
+        }
         if offer == Offer::Subprotocol {
             push_subprotocols(&mut fields, SUBPROTOCOL);
         }
@@ -143,8 +146,9 @@ pub(crate) fn judge_response(
         let body = &bytes[head_len..];
         let text = refusal_text(code, response.reason, &fields, body);
         return match code {
-            // It had no time, or no room: nothing that another request would change.
-            408 | 429 => Response::Refused(text),
+            401 => Response::Refused(text + "; --peer-token-file names the token to show"),
+            // It does not let us in, or has no time, or no room: nothing that another request would change.
+            403 | 408 | 429 => Response::Refused(text),
             400..=499 => Response::Declined(text),
             _ => Response::Refused(text),
         };
@@ -221,9 +225,14 @@ mod tests {
 
     use super::*;
     use crate::net::upgrade::{Request, judge_request};
+    use crate::{config::AccessConfig, net::access::Access};
 
     const HEAD_BYTES_MAX: usize = 2048;
     const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
+
+    fn open() -> Access {
+        Access::unread(AccessConfig::default(), false)
+    }
 
     fn id() -> NodeId {
         NodeId(7)
@@ -330,19 +339,19 @@ mod tests {
     #[test]
     fn our_own_request_is_granted() {
         let url: PeerUrl = "ws://[::1]:8080/a?b".parse().unwrap();
-        let dialing = Dialing::new(&url, Offer::Subprotocol, NodeId(8));
+        let dialing = Dialing::new(&url, Offer::Subprotocol, NodeId(8), None);
         let request = String::from_utf8(dialing.request).unwrap();
         assert!(request.contains("Host: [::1]:8080\r\n"), "{request}");
         let Request::Upgrade {
-            target,
+            channel,
             kind,
             response,
             ..
-        } = judge_request(request.as_bytes(), HEAD_BYTES_MAX, id())
+        } = judge_request(request.as_bytes(), HEAD_BYTES_MAX, id(), &open())
         else {
             panic!("not an upgrade: {request}");
         };
-        assert_eq!((target.as_str(), kind), ("/a?b", Kind::Neighbor));
+        assert_eq!((channel.as_str(), kind), ("/a", Kind::Neighbor));
         assert_eq!(
             judge_response(&response, HEAD_BYTES_MAX, &dialing.expected, NodeId(8)),
             Response::Granted {
@@ -382,7 +391,7 @@ mod tests {
     #[test]
     fn a_request_without_the_offer_names_no_subprotocol() {
         let url: PeerUrl = "ws://a".parse().unwrap();
-        let dialing = Dialing::new(&url, Offer::Nothing, NodeId(8));
+        let dialing = Dialing::new(&url, Offer::Nothing, NodeId(8), None);
         let request = String::from_utf8(dialing.request).unwrap();
         assert!(!request.contains("Protocol"), "{request}");
         assert!(request.ends_with("\r\n\r\n") && !request.contains("\r\n\r\n\r\n"));
@@ -391,8 +400,8 @@ mod tests {
     #[test]
     fn we_recognize_ourselves() {
         let url: PeerUrl = "ws://localhost:8080".parse().unwrap();
-        let dialing = Dialing::new(&url, Offer::Subprotocol, id());
-        let request = judge_request(&dialing.request, HEAD_BYTES_MAX, id());
+        let dialing = Dialing::new(&url, Offer::Subprotocol, id(), None);
+        let request = judge_request(&dialing.request, HEAD_BYTES_MAX, id(), &open());
         let Request::Answer { answer, .. } = request else {
             panic!("granted")
         };

@@ -50,8 +50,10 @@ fn leaf(scratch: &Scratch, urls: &[String]) -> Option<Program> {
 
 /// Two neighbors.
 fn pair() -> [Site; 2] {
-    let a = Site::start(&["-v"], &[]);
-    let b = Site::start(&["-v"], &[a.url()]);
+    // The page is a file.
+    let options = ["-v", "--allow-origin", "null"];
+    let a = Site::start(&options, &[]);
+    let b = Site::start(&options, &[a.url()]);
     wait_joined(&[&a, &b], 2);
     [a, b]
 }

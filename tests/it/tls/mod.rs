@@ -44,7 +44,8 @@ const NO_OPTIONS: [&str; 0] = [];
 /// An authority and a node with a certificate of it, which tells each peer what it says and nothing else.
 fn certified() -> (Authority, Node) {
     let authority = Authority::new("test");
-    let options = ["--echo", "--relay", "off", "--max-publish-rate", "off"];
+    let options = "--echo --relay off --max-publish-rate off --allow-origin null";
+    let options = options.split(' ');
     let node = listening(&authority.local("node"), options);
     (authority, node)
 }

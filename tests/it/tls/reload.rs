@@ -14,8 +14,7 @@ fn a_new_certificate_is_for_new_connections_and_the_old_ones_stay() {
     fs::copy(&renewed.cert, authority.file("node.pem")).unwrap();
     fs::copy(&renewed.key, authority.file("node.key")).unwrap();
     node.signal("HUP");
-    node.stderr
-        .wait_for("SIGHUP: certificates and keys are read again");
+    node.stderr.wait_for("SIGHUP: all files are read again");
     let pins = node
         .stderr
         .wait_for_count(2, "the key of this node in TLS is ");

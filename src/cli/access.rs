@@ -1,0 +1,60 @@
+//! Options that say who may come in.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use wsmesh::config::{AccessConfig, AllowedOrigin};
+
+use super::typed::{switch, typed};
+
+#[derive(Debug, Args)]
+pub(super) struct AccessOptions {
+    /// Let in only who shows a token of this file
+    ///
+    /// One a line: the token, its rights (neighbor, publish, subscribe) and its channels (/sensors,
+    /// /alerts/*). Without rights it has all, and with channels those of plain peers. What follows a # is
+    /// a comment. A token has 16 to 256 letters, digits and -._~; `openssl rand -hex 32` makes one. It is
+    /// shown as `Authorization: Bearer TOKEN`, and by a page as a subprotocol:
+    /// new WebSocket(url, ["wsmesh.plain", "wsmesh.token.TOKEN"]). Read again on SIGHUP; connections
+    /// stay.
+    #[arg(long, env = "WSMESH_TOKEN_FILE", value_name = "FILE")]
+    token_file: Option<PathBuf>,
+
+    /// Take a token in the URL, too (?token=TOKEN)
+    ///
+    /// For clients that can do nothing else: a URL ends up in logs and histories.
+    #[arg(long, env = "WSMESH_TOKEN_IN_URL", value_parser = switch())]
+    token_in_url: bool,
+
+    /// Show the token of this file to nodes that are dialed
+    ///
+    /// To those of --peers, and to nodes that the mesh tells of: over wss:// to all, over ws:// only if
+    /// one of --peers is dialed so, because then it can be read on the way anyway. Read again on SIGHUP.
+    #[arg(long, env = "WSMESH_PEER_TOKEN_FILE", value_name = "FILE")]
+    peer_token_file: Option<PathBuf>,
+
+    /// Let in pages of these origins (https://host[:port], null, any)
+    ///
+    /// A browser connects to wherever a page wants, so a page must come from the host that it connects to, or
+    /// be named here: null are pages from files, any are all pages. Programs send no origin and
+    /// are not concerned. A list with commas, and may be repeated.
+    #[arg(
+        long,
+        env = "WSMESH_ALLOW_ORIGIN",
+        value_name = "ORIGIN",
+        value_delimiter = ','
+    )]
+    #[arg(value_parser = typed::<AllowedOrigin>())]
+    allow_origin: Vec<AllowedOrigin>,
+}
+
+impl From<AccessOptions> for AccessConfig {
+    fn from(options: AccessOptions) -> Self {
+        Self {
+            token_file: options.token_file,
+            token_in_url: options.token_in_url,
+            peer_token_file: options.peer_token_file,
+            origins: options.allow_origin,
+        }
+    }
+}
