@@ -16,10 +16,10 @@ pub struct Counters {
     pub accepted: u64,
     /// Refused with 503 because of `--max-connections` or `--max-handshakes`.
     pub refused_full: u64,
-    /// Refused with 429 because of `--max-connections-per-address`, or because one address would have more
-    /// than half of `--max-handshakes`.
+    /// Refused with 429 because of `--max-connections-per-address` or `--max-connections-per-network`, or because one
+    /// address would have more than half of `--max-handshakes`, or one network more than three quarters.
     pub refused_per_address: u64,
-    /// Upgrades refused with 401 or 403: without a token of `--token-file`, without the right, or for a page that
+    /// Refused with 401 or 403: from an address that `--allow` and `--deny` keep out, without a token of `--token-file`, without the right, or for a page that
     /// `--allow-origin` does not name.
     pub refused_access: u64,
     /// Of the refused, those dropped right after their answer because too many refusals were under way.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use wsmesh::config::{AccessConfig, AllowedOrigin};
+use wsmesh::config::{AccessConfig, AllowedOrigin, Subnet};
 
 use super::typed::{switch, typed};
 
@@ -33,6 +33,31 @@ pub(super) struct AccessOptions {
     #[arg(long, env = "WSMESH_PEER_TOKEN_FILE", value_name = "FILE")]
     peer_token_file: Option<PathBuf>,
 
+    /// Let in only who connects from these addresses (10.0.0.0/8)
+    ///
+    /// An address (10.0.0.7), or those that begin with so many of its bits (fd00::/8). Others hear 403. Who is dialed is not concerned. A list with commas, and may be repeated.
+    #[arg(
+        long,
+        env = "WSMESH_ALLOW",
+        value_name = "ADDRESSES",
+        value_delimiter = ','
+    )]
+    #[arg(value_parser = typed::<Subnet>())]
+    allow: Vec<Subnet>,
+
+    /// Keep out who connects from these addresses
+    ///
+    /// Also those that --allow would let in. They hear 403. A list with commas, and may be
+    /// repeated.
+    #[arg(
+        long,
+        env = "WSMESH_DENY",
+        value_name = "ADDRESSES",
+        value_delimiter = ','
+    )]
+    #[arg(value_parser = typed::<Subnet>())]
+    deny: Vec<Subnet>,
+
     /// Let in pages of these origins (https://host[:port], null, any)
     ///
     /// A browser connects to wherever a page wants, so a page must come from the host that it connects to, or
@@ -54,6 +79,8 @@ impl From<AccessOptions> for AccessConfig {
             token_file: options.token_file,
             token_in_url: options.token_in_url,
             peer_token_file: options.peer_token_file,
+            allow: options.allow,
+            deny: options.deny,
             origins: options.allow_origin,
         }
     }

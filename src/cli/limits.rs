@@ -19,15 +19,24 @@ pub(super) struct LimitOptions {
 
     /// Connections accepted from one address
     ///
-    /// Further ones hear 429. Clients behind one NAT or proxy share it.
+    /// Further ones hear 429. Clients behind one NAT or proxy share it, and in IPv6 all of a subnet
+    /// (a /64).
     #[arg(long, env = "WSMESH_MAX_CONNECTIONS_PER_ADDRESS", value_name = "N")]
     #[arg(value_parser = typed::<Count>(), default_value_t = Count(LIMITS.connections_per_address_max))]
     max_connections_per_address: Count,
 
+    /// Connections accepted from one network
+    ///
+    /// A network are the 256 addresses of IPv4 that begin alike (a /24), or a /48 of IPv6; this machine
+    /// itself is none. Further ones hear 429.
+    #[arg(long, env = "WSMESH_MAX_CONNECTIONS_PER_NETWORK", value_name = "N")]
+    #[arg(value_parser = typed::<Count>(), default_value_t = Count(LIMITS.connections_per_network_max))]
+    max_connections_per_network: Count,
+
     /// Connections not upgraded yet
     ///
     /// Connections accepted that have not upgraded to WebSocket yet. Further ones hear 503, and
-    /// beyond half of it from one address 429. Keeps peers that connect and say nothing from
+    /// beyond half of it from one address, or three quarters from one network, 429. Keeps peers that connect and say nothing from
     /// filling the node.
     #[arg(long, env = "WSMESH_MAX_HANDSHAKES", value_name = "N")]
     #[arg(value_parser = typed::<Count>(), default_value_t = Count(LIMITS.handshakes_max))]
@@ -119,6 +128,7 @@ impl From<LimitOptions> for Limits {
         Self {
             connections_max: options.max_connections.0,
             connections_per_address_max: options.max_connections_per_address.0,
+            connections_per_network_max: options.max_connections_per_network.0,
             handshakes_max: options.max_handshakes.0,
             handshake_timeout: options.handshake_timeout.0,
             head_bytes_max: options.max_head.0,

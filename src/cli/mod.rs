@@ -273,13 +273,13 @@ mod tests {
     fn every_option_reaches_its_place() {
         let config = config(
             "-b a:1,b:2 --bind [::1]:3 -p ws://a,ws://b/x -p ws://c --interval 2m --message {seq} \
-             --echo --slow-peer drop-oldest --max-connections 11 --max-connections-per-address 12 \
+             --echo --slow-peer drop-oldest --max-connections 11 --max-connections-per-address 12 --max-connections-per-network 20 \
              --max-handshakes 13 --handshake-timeout 14s --max-head 1KiB --max-message 64KiB \
              --outbox 1MB --ping-interval off --close-timeout 15s --shutdown-timeout 16s \
              --retry-min 17ms --retry-max 18s --broadcast-scope mesh --relay off --network n \
              --advertise ws://a,ws://b --advertise ws://c --degree 6 --hops 7 --history 8s \
              --history-messages 9 --history-bytes 10KiB --max-publish-rate 19 --token-file t1 --peer-token-file t2 \
-             --token-in-url --allow-origin null,https://a --bind wss://a:4 --tls-cert c1 --tls-key k1 \
+             --token-in-url --allow-origin null,https://a --allow 10.0.0.0/8,::1 --deny 10.0.0.7 --bind wss://a:4 --tls-cert c1 --tls-key k1 \
              --tls-client-ca a1 --tls-ca a2 --tls-client-cert c2 --tls-client-key k2 \
              --tls-pin sha256/AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=",
         );
@@ -314,6 +314,10 @@ mod tests {
                 token_file: Some("t1".into()),
                 token_in_url: true,
                 peer_token_file: Some("t2".into()),
+                allow: ["10.0.0.0/8", "::1"]
+                    .map(|text| text.parse().unwrap())
+                    .to_vec(),
+                deny: vec!["10.0.0.7".parse().unwrap()],
                 origins: vec!["null".parse().unwrap(), "https://a".parse().unwrap()],
             },
             tls: TlsConfig {
@@ -328,6 +332,7 @@ mod tests {
             limits: Limits {
                 connections_max: 11,
                 connections_per_address_max: 12,
+                connections_per_network_max: 20,
                 handshakes_max: 13,
                 handshake_timeout: Duration::from_secs(14),
                 head_bytes_max: 1024,

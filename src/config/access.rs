@@ -5,7 +5,7 @@ use std::fmt::{self, Display};
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use super::ConfigError;
+use super::{ConfigError, Subnet};
 use crate::printable::Printable;
 
 /// Whom a node lets in, and how it is let in by others.
@@ -19,6 +19,10 @@ pub struct AccessConfig {
     pub token_in_url: bool,
     /// The token that is shown to nodes that are dialed (`--peer-token-file`).
     pub peer_token_file: Option<PathBuf>,
+    /// Where peers may connect from (`--allow`). None named is everywhere.
+    pub allow: Vec<Subnet>,
+    /// Where no peer may connect from, also if it is in [`Self::allow`] (`--deny`).
+    pub deny: Vec<Subnet>,
     /// Pages that browsers may connect from, beside those of the same host (`--allow-origin`).
     pub origins: Vec<AllowedOrigin>,
 }

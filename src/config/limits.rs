@@ -96,6 +96,12 @@ pub const fn handshakes_per_address_max(handshakes_max: usize) -> usize {
     handshakes_max.div_ceil(2)
 }
 
+/// Accepted connections of one network that have not upgraded yet: so that the addresses of one owner together leave
+/// room, too.
+pub const fn handshakes_per_network_max(handshakes_max: usize) -> usize {
+    (handshakes_max * 3).div_ceil(4)
+}
+
 /// Bytes of answers waiting for a peer (pongs, echoes) above which it is not read from, so that what it
 /// makes us answer stays bounded too. What one more read makes us answer comes on top.
 pub const fn high_water_bytes(outbox_bytes_max: usize) -> usize {
@@ -225,10 +231,14 @@ pub struct Limits {
     /// [`READMIT_PERCENT`] of it. Each costs a descriptor.
     pub connections_max: usize,
     /// Connections accepted from one remote address. Default 4096
-    /// (`--max-connections-per-address`). Further ones hear 429. Clients behind one NAT share it.
+    /// (`--max-connections-per-address`). Further ones hear 429. Clients behind one NAT share it, and in IPv6 all of
+    /// a subnet (a /64).
     pub connections_per_address_max: usize,
+    /// Connections accepted from one network: the 256 addresses of IPv4 that begin alike (a /24), or a /48 of IPv6.
+    /// Default 8192 (`--max-connections-per-network`). Further ones hear 429. Not counted on this machine itself.
+    pub connections_per_network_max: usize,
     /// Accepted connections that have not upgraded yet. Default 4096 (`--max-handshakes`).
-    /// Further ones hear 503, and beyond half of it from one address 429. Keeps peers that connect and say nothing from filling the node.
+    /// Further ones hear 503, and beyond half of it from one address, or three quarters from one network, 429. Keeps peers that connect and say nothing from filling the node.
     pub handshakes_max: usize,
     /// Time from accept, or from the start of a dial, until the upgrade is done; absolute, so
     /// that a head sent byte by byte does not stretch it. Default 10 s (`--handshake-timeout`).
@@ -282,6 +292,7 @@ impl Limits {
     pub const DEFAULT: Limits = Limits {
         connections_max: 16384,
         connections_per_address_max: 4096,
+        connections_per_network_max: 8192,
         handshakes_max: 4096,
         handshake_timeout: Duration::from_secs(10),
         head_bytes_max: 8 * 1024,

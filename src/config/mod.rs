@@ -14,6 +14,7 @@ pub mod limits;
 mod mesh;
 mod peer_url;
 mod slow_peer;
+mod subnet;
 mod template;
 mod tls;
 mod units;
@@ -34,6 +35,7 @@ pub use limits::Limits;
 pub use mesh::{BroadcastScope, HistoryLimits, MeshConfig, NetworkName, NetworkNameError};
 pub use peer_url::PeerUrl;
 pub use slow_peer::SlowPeer;
+pub use subnet::{Subnet, SubnetError};
 pub use template::{Template, TemplateError, Values};
 pub use tls::{Pin, PinError, TlsConfig};
 pub use units::{
@@ -181,6 +183,10 @@ impl Limits {
             (
                 "--max-connections-per-address",
                 self.connections_per_address_max,
+            ),
+            (
+                "--max-connections-per-network",
+                self.connections_per_network_max,
             ),
             ("--max-handshakes", self.handshakes_max),
         ] {

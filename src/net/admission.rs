@@ -4,8 +4,8 @@ use std::{collections::HashMap, net::IpAddr};
 
 use super::upgrade::{Refusal, Status};
 use crate::config::{
-    Limits,
-    limits::{READMIT_PERCENT, handshakes_per_address_max},
+    Limits, Subnet,
+    limits::{READMIT_PERCENT, handshakes_per_address_max, handshakes_per_network_max},
 };
 
 /// Why a connection is not admitted.
@@ -17,8 +17,14 @@ pub(crate) enum Denial {
     AddressFull,
     /// Half of `--max-handshakes`.
     AddressHandshakesFull,
+    /// `--max-connections-per-network`.
+    NetworkFull,
+    /// Three quarters of `--max-handshakes`.
+    NetworkHandshakesFull,
     /// `--max-handshakes`.
     HandshakesFull,
+    /// `--allow` and `--deny`.
+    Barred,
 }
 
 impl Denial {
@@ -36,6 +42,18 @@ impl Denial {
                 Status::TooManyRequests,
                 "too many connections from this address have not upgraded yet",
             ),
+            Self::NetworkFull => Refusal::new(
+                Status::TooManyRequests,
+                "too many connections from this network",
+            ),
+            Self::NetworkHandshakesFull => Refusal::new(
+                Status::TooManyRequests,
+                "too many connections from this network have not upgraded yet",
+            ),
+            Self::Barred => Refusal::new(
+                Status::Forbidden,
+                "this node takes no connections from this address",
+            ),
             Self::HandshakesFull => Refusal::new(
                 Status::Unavailable,
                 "too many connections have not upgraded yet",
@@ -44,7 +62,7 @@ impl Denial {
     }
 }
 
-/// How many connections there are, of one address or of all.
+/// How many connections there are, of one address, of one network or of all.
 #[derive(Clone, Copy, Debug, Default)]
 struct Count {
     admitted: usize,
@@ -52,14 +70,50 @@ struct Count {
     handshaking: usize,
 }
 
-/// Counts admitted connections, in all and by address.
+impl Count {
+    fn admit(&mut self) {
+        self.admitted += 1;
+        self.handshaking += 1;
+    }
+}
+
+/// Leading bits that make one address of those that one machine may have: all of them in IPv4, and in IPv6 those of
+/// a subnet, of which a machine has every address if it wants.
+const ADDRESS_BITS: Bits = Bits { v4: 32, v6: 64 };
+/// … and one network of those that one owner may have.
+const NETWORK_BITS: Bits = Bits { v4: 24, v6: 48 };
+
+struct Bits {
+    v4: u8,
+    v6: u8,
+}
+
+impl Bits {
+    fn around(&self, address: IpAddr) -> Subnet {
+        let bits = match address {
+            IpAddr::V4(_) => self.v4,
+            IpAddr::V6(_) => self.v6,
+        };
+        Subnet::around(address, bits)
+    }
+}
+
+/// Where an address counts: by itself, and in its network. All addresses of this machine are in one network, and
+/// whoever is on it is no flood of strangers.
+fn places(address: IpAddr) -> impl Iterator<Item = Subnet> {
+    let network = (!address.is_loopback()).then(|| NETWORK_BITS.around(address));
+    [ADDRESS_BITS.around(address)].into_iter().chain(network)
+}
+
+/// Counts admitted connections, in all, by address and by network.
 #[derive(Debug)]
 pub(crate) struct Admission {
     max: Count,
     per_address_max: Count,
+    per_network_max: Count,
     all: Count,
-    /// One entry for each address with a connection, so bounded as they are.
-    by_address: HashMap<IpAddr, Count>,
+    /// One entry for each address and each network with a connection, so bounded as they are.
+    by_place: HashMap<Subnet, Count>,
     /// The limit was reached, and the number has not yet fallen below the share that readmits.
     is_full: bool,
 }
@@ -77,8 +131,12 @@ impl Admission {
                 admitted: limits.connections_per_address_max,
                 handshaking: handshakes_per_address_max(handshakes_max),
             },
+            per_network_max: Count {
+                admitted: limits.connections_per_network_max,
+                handshaking: handshakes_per_network_max(handshakes_max),
+            },
             all: Count::default(),
-            by_address: HashMap::new(),
+            by_place: HashMap::new(),
             is_full: false,
         }
     }
@@ -91,16 +149,30 @@ impl Admission {
         if self.all.handshaking >= self.max.handshaking {
             return Err(Denial::HandshakesFull);
         }
-        let of_address = self.by_address.get(&address).copied().unwrap_or_default();
-        if of_address.admitted >= self.per_address_max.admitted {
-            return Err(Denial::AddressFull);
+        let bounds = [
+            (
+                self.per_address_max,
+                Denial::AddressFull,
+                Denial::AddressHandshakesFull,
+            ),
+            (
+                self.per_network_max,
+                Denial::NetworkFull,
+                Denial::NetworkHandshakesFull,
+            ),
+        ];
+        for (place, (max, full, handshakes_full)) in places(address).zip(bounds) {
+            let count = self.by_place.get(&place).copied().unwrap_or_default();
+            if count.admitted >= max.admitted {
+                return Err(full);
+            }
+            if count.handshaking >= max.handshaking {
+                return Err(handshakes_full);
+            }
         }
-        if of_address.handshaking >= self.per_address_max.handshaking {
-            return Err(Denial::AddressHandshakesFull);
-        }
-        for count in [&mut self.all, self.by_address.entry(address).or_default()] {
-            count.admitted += 1;
-            count.handshaking += 1;
+        self.all.admit();
+        for place in places(address) {
+            self.by_place.entry(place).or_default().admit();
         }
         self.is_full = self.all.admitted >= self.max.admitted;
         Ok(())
@@ -109,19 +181,23 @@ impl Admission {
     /// An admitted connection has upgraded, or been answered otherwise, or ended before.
     pub(crate) fn on_handshake_over(&mut self, address: IpAddr) {
         self.all.handshaking -= 1;
-        if let Some(of_address) = self.by_address.get_mut(&address) {
-            of_address.handshaking -= 1;
+        for place in places(address) {
+            if let Some(count) = self.by_place.get_mut(&place) {
+                count.handshaking -= 1;
+            }
         }
     }
 
     /// An admitted connection is gone. Returns whether there is room again after there was none.
     pub(crate) fn release(&mut self, address: IpAddr) -> bool {
-        debug_assert!(self.by_address.contains_key(&address));
-        if let Some(of_address) = self.by_address.get_mut(&address) {
-            of_address.admitted -= 1;
-            debug_assert!(of_address.handshaking <= of_address.admitted);
-            if of_address.admitted == 0 {
-                self.by_address.remove(&address);
+        for place in places(address) {
+            debug_assert!(self.by_place.contains_key(&place));
+            if let Some(count) = self.by_place.get_mut(&place) {
+                count.admitted -= 1;
+                debug_assert!(count.handshaking <= count.admitted);
+                if count.admitted == 0 {
+                    self.by_place.remove(&place);
+                }
             }
         }
         self.all.admitted -= 1;
@@ -221,7 +297,59 @@ mod tests {
             assert_eq!(admit(&mut admission, address(last)), Ok(()));
             admission.release(address(last));
         }
-        assert_eq!(admission.by_address.len(), 0);
+        assert_eq!(admission.by_place.len(), 0);
         assert_eq!(admission.admitted(), 0);
+    }
+
+    #[test]
+    fn all_addresses_of_a_subnet_of_ipv6_are_one() {
+        let mut admission = admission(100, 2, 100);
+        let address = |text: &str| text.parse().unwrap();
+        assert_eq!(admit(&mut admission, address("2001:db8::1")), Ok(()));
+        assert_eq!(admit(&mut admission, address("2001:db8::ffff:2")), Ok(()));
+        let third = address("2001:db8::3");
+        assert_eq!(admit(&mut admission, third), Err(Denial::AddressFull));
+        assert_eq!(admit(&mut admission, address("2001:db8:0:1::")), Ok(()));
+    }
+
+    #[test]
+    fn one_network_cannot_take_all_the_room_nor_all_handshakes() {
+        let limits = |connections_per_network_max| Limits {
+            connections_max: 1000,
+            connections_per_network_max,
+            handshakes_max: 100,
+            ..Limits::default()
+        };
+        let of_network = |last| IpAddr::from([203, 0, 113, last]);
+        let other = IpAddr::from([203, 0, 114, 1]);
+        let mut admission = Admission::new(&limits(5));
+        for last in 0..5 {
+            assert_eq!(admit(&mut admission, of_network(last)), Ok(()));
+        }
+        assert_eq!(
+            admit(&mut admission, of_network(5)),
+            Err(Denial::NetworkFull)
+        );
+        assert_eq!(admit(&mut admission, other), Ok(()));
+        admission.release(of_network(0));
+        assert_eq!(admit(&mut admission, of_network(5)), Ok(()));
+
+        // Without a bound for networks, who has 256 addresses leaves no room to others.
+        let mut admission = Admission::new(&limits(1000));
+        let flood = (0..=255).map(|last| admission.admit(of_network(last)));
+        let refused = flood.filter(|result| *result == Err(Denial::NetworkHandshakesFull));
+        assert_eq!(refused.count(), 256 - 75);
+        assert_eq!(admission.admit(other), Ok(()));
+    }
+
+    #[test]
+    fn this_machine_is_no_network() {
+        let mut admission = Admission::new(&Limits {
+            connections_per_network_max: 1,
+            ..Limits::default()
+        });
+        for last in 1..=3 {
+            assert_eq!(admit(&mut admission, address(last)), Ok(()));
+        }
     }
 }

@@ -44,7 +44,11 @@ impl Network {
 
     fn admit(&mut self, stream: TcpStream, remote: SocketAddr, is_tls: bool, now: Instant) {
         let was_full = self.admission.is_full();
-        if let Err(denial) = self.admission.admit(remote.ip()) {
+        let admitted = match self.shared.access.admits(remote.ip()) {
+            true => self.admission.admit(remote.ip()),
+            false => Err(Denial::Barred),
+        };
+        if let Err(denial) = admitted {
             return self.refuse(denial, stream, remote, is_tls, now);
         }
         if !was_full && self.admission.is_full() {
@@ -88,9 +92,11 @@ impl Network {
         );
         let counters = &mut self.shared.counters;
         match denial {
-            Denial::AddressFull | Denial::AddressHandshakesFull => {
-                counters.refused_per_address += 1
-            }
+            Denial::AddressFull
+            | Denial::AddressHandshakesFull
+            | Denial::NetworkFull
+            | Denial::NetworkHandshakesFull => counters.refused_per_address += 1,
+            Denial::Barred => counters.refused_access += 1,
             Denial::Full | Denial::HandshakesFull => counters.refused_full += 1,
         }
         let said = match is_tls {

@@ -1,6 +1,7 @@
 //! Who may come in, and as what: tokens with their rights, and the pages of browsers.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::Path;
 
 use crate::support::raw::header;
@@ -193,7 +194,6 @@ fn who_may_not_listen_does_not_hear_the_periodic_broadcast_either() {
 fn nodes_show_their_token_each_time_they_dial() {
     let (scratch, a) = guarded(&[]);
     let own = scratch.join("own");
-    fs::write(&own, format!("{MEMBER} # of b\n")).unwrap();
     let dialing = |url: &str, options: &[&str]| {
         let options = [
             "-v",
@@ -214,7 +214,14 @@ fn nodes_show_their_token_each_time_they_dial() {
     assert!(said.contains("--peer-token-file"), "{said}");
     a.stderr.wait_for("this node wants a token");
 
+    fs::write(&own, LISTENER).unwrap();
     let own = own.display().to_string();
+    let screen = dialing(&a.url("/"), &["--peer-token-file", &own]);
+    let said = screen.stderr.wait_for("cannot reach peer");
+    let what = "answered 403 Forbidden instead of an upgrade: this token does not make a neighbor";
+    assert!(said.contains(what), "{said}");
+
+    fs::write(&own, format!("{MEMBER} # of b\n")).unwrap();
     let mut b = dialing(&a.url("/"), &["--peer-token-file", &own]);
     b.wait_connected(1);
     assert!(b.stderr.contain("neighbor ws://"));
@@ -294,12 +301,38 @@ fn a_wrong_file_is_told_before_anything_is_opened() {
             &["--allow-origin", "example.org"],
             "`example.org` is no origin",
         ),
+        (
+            &["--allow", "10.0.0.7/8"],
+            "--allow: `10.0.0.7/8` has more bits than it says: do you mean 10.0.0.0/8?",
+        ),
     ] {
         let bind = ["--bind", "127.0.0.1:0"];
         let mut node = Node::with(bind.iter().chain(options));
         assert_eq!(node.wait_exit().code(), Some(2));
         node.stderr.wait_for(expected);
         assert!(!node.stderr.contain("listening on"));
+    }
+}
+
+#[test]
+fn who_connects_from_elsewhere_is_kept_out() {
+    let from = |node: &Node, source: [u8; 4]| {
+        let mut peer = Raw::connect_by(node.address(), |socket| {
+            socket.bind(&SocketAddr::from((source, 0)).into()).unwrap();
+        });
+        peer.send(Raw::request(node.address(), "/"));
+        peer
+    };
+    let (here, elsewhere) = ([127, 0, 0, 1], [127, 9, 8, 7]);
+    let node = Node::listening(["--interval", "off"]);
+    from(&node, elsewhere).expect_upgraded();
+    for options in [["--allow", "127.0.0.0/16,::1"], ["--deny", "127.9.8.0/24"]] {
+        let node = Node::listening(options);
+        from(&node, here).expect_upgraded();
+        let (head, body) = from(&node, elsewhere).read_answer();
+        assert!(head.starts_with("HTTP/1.1 403 Forbidden\r\n"), "{head}");
+        assert!(body.contains("no connections from this address"), "{body}");
+        node.stderr.wait_for("refusing 127.9.8.7:");
     }
 }
 

@@ -12,7 +12,7 @@ use super::{
     files::{FileError, Source},
     upgrade::{Refusal, Status},
 };
-use crate::config::{AccessConfig, Origin, limits::TOKEN_FILE_BYTES_MAX};
+use crate::config::{AccessConfig, Origin, Subnet, limits::TOKEN_FILE_BYTES_MAX};
 
 /// What a request for an upgrade shows of who it comes from.
 #[derive(Clone, Copy, Debug)]
@@ -88,9 +88,18 @@ impl Access {
         self.config.token_file.is_some() || self.config.peer_token_file.is_some()
     }
 
-    /// Whether people of other machines come in by an address, whoever they are.
+    /// Whether peers may connect from an address.
+    pub(super) fn admits(&self, address: IpAddr) -> bool {
+        let AccessConfig { allow, deny, .. } = &self.config;
+        let is_in = |ranges: &[Subnet]| ranges.iter().any(|range| range.contains(address));
+        (allow.is_empty() || is_in(allow)) && !is_in(deny)
+    }
+
+    /// Whether people of other machines come in by an address of ours, whoever they are.
     pub(super) fn is_open(&self, address: IpAddr, wants_certificate: bool) -> bool {
-        self.tokens.is_none() && !address.is_loopback() && !wants_certificate
+        let is_guarded =
+            self.tokens.is_some() || wants_certificate || !self.config.allow.is_empty();
+        !is_guarded && !address.is_loopback()
     }
 
     /// The token to show to who is dialed, `is_named` by a person or by the mesh. A node that the mesh names may be
@@ -238,6 +247,22 @@ mod tests {
         assert!(open.is_open(anywhere, false));
         assert!(!open.is_open(here, false) && !open.is_open(anywhere, true));
         assert!(!access(Some(TOKEN), None, false).is_open(anywhere, false));
+    }
+
+    #[test]
+    fn an_address_must_be_allowed_and_not_denied() {
+        let mut access = access(None, None, false);
+        let ranges = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
+        let mut admits = |allow: &[&str], deny: &[&str], address: &str| {
+            (access.config.allow, access.config.deny) = (ranges(allow), ranges(deny));
+            access.admits(address.parse().unwrap())
+        };
+        assert!(admits(&[], &[], "10.0.0.7"));
+        assert!(admits(&["10.0.0.0/8", "::1"], &[], "10.0.0.7"));
+        assert!(!admits(&["10.0.0.0/8", "::1"], &[], "11.0.0.7"));
+        assert!(!admits(&["10.0.0.0/8"], &["10.0.0.7"], "10.0.0.7"));
+        assert!(admits(&["10.0.0.0/8"], &["10.0.0.7"], "10.0.0.8"));
+        assert!(!admits(&[], &["10.0.0.7"], "::ffff:10.0.0.7"));
     }
 
     #[test]

@@ -108,7 +108,8 @@ impl Refusal {
     pub(crate) fn response(&self, with_body: bool, id: NodeId) -> Vec<u8> {
         let Self { status, reason, .. } = self;
         let mut response = format!("HTTP/1.1 {}\r\n{}", status.line(), status.fields());
-        if *status == Status::LoopDetected {
+        // A node that hears this from a node need not try in another way.
+        if matches!(status, Status::LoopDetected | Status::Forbidden) {
             let _ = write!(response, "{NODE_HEADER}: {id}\r\n");
         }
         let _ = write!(

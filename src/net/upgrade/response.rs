@@ -147,8 +147,10 @@ pub(crate) fn judge_response(
         let text = refusal_text(code, response.reason, &fields, body);
         return match code {
             401 => Response::Refused(text + "; --peer-token-file names the token to show"),
-            // It does not let us in, or has no time, or no room: nothing that another request would change.
-            403 | 408 | 429 => Response::Refused(text),
+            // A node does not let us in as what we want to be.
+            403 if fields.has_node() => Response::Refused(text),
+            // It has no time, or no room: nothing that another request would change.
+            408 | 429 => Response::Refused(text),
             400..=499 => Response::Declined(text),
             _ => Response::Refused(text),
         };
@@ -318,6 +320,7 @@ mod tests {
     fn a_refusal_may_be_for_the_subprotocol() {
         for (code, is_declined) in [
             (400, true),
+            (401, false),
             (403, true),
             (426, true),
             (499, true),
