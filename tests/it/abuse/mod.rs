@@ -3,6 +3,7 @@
 
 mod crowds;
 mod floods;
+mod known;
 mod resets;
 mod slow;
 
