@@ -1,7 +1,7 @@
 //! The socket of one connection: receiving into the buffer that the loop shares, sending the outbox, with TLS
 //! between the two or without. A connection without pays for it with a look at a pointer.
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, IoSlice, Read, Write};
 
 use mio::net::TcpStream;
 
@@ -186,19 +186,15 @@ impl Transport {
     /// queued. Only for a transport that [is free](Self::is_free).
     pub(crate) fn send_past(&mut self, bytes: &[u8]) -> io::Result<usize> {
         debug_assert!(self.is_free());
-        let mut sent = 0;
-        while sent < bytes.len() {
-            match retry_interrupted(|| self.stream.write(&bytes[sent..])) {
-                Ok(0) => return Err(ErrorKind::WriteZero.into()),
-                Ok(written) => sent += written,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    self.is_writable = false;
-                    break;
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(sent)
+        let Self {
+            stream,
+            is_writable,
+            ..
+        } = self;
+        until_blocked(is_writable, |sent| {
+            let rest = &bytes[sent..];
+            (!rest.is_empty()).then(|| retry_interrupted(|| stream.write(rest)))
+        })
     }
 
     /// Sends what the socket takes of the outbox; returns the bytes sent. What is left goes when the
@@ -210,25 +206,15 @@ impl Transport {
             self.is_writable &= !sent.is_blocked;
             return Ok(sent.bytes);
         }
-        let mut sent = 0;
-        while !outbox.is_empty() {
-            let written = outbox.write_to(|slices| {
+        until_blocked(&mut self.is_writable, |_| {
+            let write = |slices: &[IoSlice<'_>]| {
                 retry_interrupted(|| match slices {
                     [slice] => stream.write(slice),
                     slices => stream.write_vectored(slices),
                 })
-            });
-            match written {
-                Ok(0) => return Err(ErrorKind::WriteZero.into()),
-                Ok(written) => sent += written,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    self.is_writable = false;
-                    break;
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(sent)
+            };
+            (!outbox.is_empty()).then(|| outbox.write_to(write))
+        })
     }
 
     /// Tells the peer of TLS, if the socket takes it at once, that this is the end: nobody waits any more.
@@ -268,6 +254,27 @@ impl Transport {
             let _ = self.stream.shutdown(std::net::Shutdown::Write);
         }
     }
+}
+
+/// Writes until there is nothing more, which `write` says when it is told how much was written so far, or until the
+/// socket takes no more. Returns the bytes written.
+fn until_blocked(
+    is_writable: &mut bool,
+    mut write: impl FnMut(usize) -> Option<io::Result<usize>>,
+) -> io::Result<usize> {
+    let mut sent = 0;
+    while let Some(written) = write(sent) {
+        match written {
+            Ok(0) => return Err(ErrorKind::WriteZero.into()),
+            Ok(written) => sent += written,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                *is_writable = false;
+                break;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(sent)
 }
 
 fn retry_interrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {

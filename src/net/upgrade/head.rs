@@ -74,3 +74,31 @@ impl<'a> Fields<'a> {
 fn trim(text: &str) -> &str {
     text.trim_matches([' ', '\t'])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A head that was judged with each piece of it would cost the square of its length.
+    #[test]
+    fn a_head_in_pieces_is_judged_when_it_begins_and_when_it_ends() {
+        let request = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+        for piece_bytes in 1..request.len() {
+            let mut pieces = request.chunks(piece_bytes);
+            let first = pieces.next().expect("it is not empty");
+            assert_eq!(gather(&mut Vec::new(), first, 1000).as_deref(), Some(first));
+            let mut head = first.to_vec();
+            let judged: Vec<_> = pieces
+                .map(|piece| gather(&mut head, piece, 1000).is_some())
+                .collect();
+            let (last, before) = judged.split_last().expect("there are two pieces at least");
+            assert!(
+                *last && !before.contains(&true),
+                "{piece_bytes}: {judged:?}"
+            );
+        }
+        let mut head = request[..10].to_vec();
+        assert!(gather(&mut head, b"x", 12).is_none());
+        assert!(gather(&mut head, b"x", 12).is_some(), "it is too long");
+    }
+}
