@@ -62,7 +62,7 @@
 //! | `subprotocol` | core | what two nodes agree on before they speak |
 //! | `net` | shell | connections: from sockets to whole messages and back; who is a neighbor, who is in which channel, whom to dial; knows nothing of what messages mean |
 //! | `net::access` | pure but for reading | who may come in, and as what: tokens with their rights, pages of browsers |
-//! | `net::{upgrade, session, outbox, dialer, channels, admission, backoff, keepalive, timer}` | pure | the decisions: no socket and no clock; of randomness only keys and masks, which must not be guessed |
+//! | `net::{upgrade, tunnel, session, outbox, dialer, channels, admission, backoff, keepalive, timer}` | pure | the decisions: no socket and no clock; of randomness only keys and masks, which must not be guessed |
 //! | `net::files` | shell | files that options name |
 //! | `net::tls` | shell | certificates and keys, from files; encrypting between `transport` and outbox, on sockets that others hold; what went wrong, in words |
 //! | `net::{transport, socket, listener, resolver}` | shell | the system calls |

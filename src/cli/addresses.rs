@@ -3,7 +3,7 @@
 use clap::Args;
 use wsmesh::config::{BindAddress, PeerUrl};
 
-use super::typed::typed;
+use super::{proxy::ProxyChoice, typed::typed};
 
 #[derive(Debug, Args)]
 pub(super) struct AddressOptions {
@@ -40,4 +40,14 @@ pub(super) struct AddressOptions {
     )]
     #[arg(value_parser = typed::<PeerUrl>())]
     pub(super) peers: Vec<PeerUrl>,
+
+    /// Dial through this proxy (http://host:port, socks5://host:port, off)
+    ///
+    /// With [user:password@] before the host where it wants to know who asks, best in the
+    /// environment, where others do not see it. It resolves the names of peers. Without the option
+    /// HTTPS_PROXY says it for wss://, and ALL_PROXY for both, but never for this machine itself.
+    /// NO_PROXY names who is dialed directly.
+    #[arg(long, env = "WSMESH_PROXY", value_name = "URL")]
+    #[arg(value_parser = typed::<ProxyChoice>())]
+    pub(super) proxy: Option<ProxyChoice>,
 }

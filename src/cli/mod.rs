@@ -10,6 +10,7 @@ mod limits;
 mod logging;
 mod mesh;
 mod messages;
+mod proxy;
 mod reporting;
 mod simulate;
 mod tls;
@@ -116,9 +117,13 @@ impl Cli {
     /// Values that are valid by themselves but not together.
     pub(crate) fn into_config(self) -> Result<Config, clap::Error> {
         let scope = self.messages.broadcast_scope;
+        let AddressOptions { bind, peers, proxy } = self.addresses;
+        let variable = |name: &str| std::env::var(name).ok();
+        let proxies = proxy::proxies(proxy, &peers, variable).map_err(usage_error)?;
         let config = Config {
-            binds: self.addresses.bind,
-            peers: self.addresses.peers,
+            binds: bind,
+            peers,
+            proxies,
             interval: self.messages.interval.0,
             message: self
                 .messages
@@ -214,7 +219,8 @@ mod tests {
     use super::*;
     use std::time::Duration;
     use wsmesh::config::{
-        AccessConfig, BroadcastScope, HistoryLimits, Limits, MeshConfig, Pin, SlowPeer, TlsConfig,
+        AccessConfig, BroadcastScope, Exemptions, HistoryLimits, Limits, MeshConfig, Pin,
+        ProxyConfig, SlowPeer, TlsConfig,
     };
 
     fn cli(line: &str) -> Result<Cli, clap::Error> {
@@ -279,7 +285,7 @@ mod tests {
              --retry-min 17ms --retry-max 18s --broadcast-scope mesh --relay off --network n \
              --advertise ws://a,ws://b --advertise ws://c --degree 6 --hops 7 --history 8s \
              --history-messages 9 --history-bytes 10KiB --max-publish-rate 19 --token-file t1 --peer-token-file t2 \
-             --token-in-url --allow-origin null,https://a --allow 10.0.0.0/8,::1 --deny 10.0.0.7 --bind wss://a:4 --tls-cert c1 --tls-key k1 \
+             --token-in-url --proxy http://p --allow-origin null,https://a --allow 10.0.0.0/8,::1 --deny 10.0.0.7 --bind wss://a:4 --tls-cert c1 --tls-key k1 \
              --tls-client-ca a1 --tls-ca a2 --tls-client-cert c2 --tls-client-key k2 \
              --tls-pin sha256/AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=",
         );
@@ -290,6 +296,12 @@ mod tests {
             peers: ["ws://a", "ws://b/x", "ws://c"]
                 .map(|url| url.parse().unwrap())
                 .to_vec(),
+            proxies: ProxyConfig {
+                clear: Some("http://p".parse().unwrap()),
+                tls: Some("http://p".parse().unwrap()),
+                for_loopback: true,
+                exempt: Exemptions::default(),
+            },
             interval: Some(Duration::from_secs(120)),
             message: "{seq}".parse().unwrap(),
             broadcast_scope: BroadcastScope::Mesh,

@@ -13,6 +13,7 @@ mod error;
 pub mod limits;
 mod mesh;
 mod peer_url;
+mod proxy;
 mod slow_peer;
 mod subnet;
 mod template;
@@ -34,6 +35,7 @@ pub use error::ConfigError;
 pub use limits::Limits;
 pub use mesh::{BroadcastScope, HistoryLimits, MeshConfig, NetworkName, NetworkNameError};
 pub use peer_url::PeerUrl;
+pub use proxy::{Exemptions, ProxyConfig, ProxyKind, ProxyUrl, ProxyUrlError};
 pub use slow_peer::SlowPeer;
 pub use subnet::{Subnet, SubnetError};
 pub use template::{Template, TemplateError, Values};
@@ -62,6 +64,8 @@ pub struct Config {
     pub binds: Vec<BindAddress>,
     /// Peers to dial and to keep dialing (`--peers`). The same URL twice is dialed once.
     pub peers: Vec<PeerUrl>,
+    /// Proxies that peers are dialed through (`--proxy`). Default: none.
+    pub proxies: ProxyConfig,
     /// Time between two periodic broadcasts (`--interval`). Default 10 s, `None` for none.
     pub interval: Option<Duration>,
     /// Text of the periodic broadcast (`--message`).
@@ -90,6 +94,7 @@ impl Default for Config {
         Config {
             binds: Vec::new(),
             peers: Vec::new(),
+            proxies: ProxyConfig::default(),
             interval: Some(Duration::from_secs(10)),
             message: Template::default(),
             broadcast_scope: BroadcastScope::default(),

@@ -4,6 +4,7 @@
 
 use std::fmt::{self, Display};
 use std::hash::{Hash, Hasher};
+use std::net::IpAddr;
 use std::str::FromStr;
 
 use super::{
@@ -62,6 +63,13 @@ impl PeerUrl {
     /// The port; if the URL names none 80, and 443 with TLS. Never 0.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// Whether it leads to this machine itself: `localhost`, or an address of the loopback.
+    pub fn is_loopback(&self) -> bool {
+        let address = self.host.parse::<IpAddr>();
+        self.host == "localhost"
+            || address.is_ok_and(|address| address.to_canonical().is_loopback())
     }
 
     /// What belongs into the `Host` header: the host, an IPv6 address in brackets and without

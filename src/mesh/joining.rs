@@ -35,8 +35,15 @@ const SILENCE_GRACE: Duration = Duration::from_secs(1);
 const DOUBLES_MAX: usize = 2;
 
 impl Mesh {
-    /// A connection has negotiated the subprotocol.
-    pub(crate) fn on_opened(&mut self, peer: PeerKey, side: Side, remote: IpAddr, now: Instant) {
+    /// A connection has negotiated the subprotocol. The address of its other end is not known where there is a
+    /// proxy between.
+    pub(crate) fn on_opened(
+        &mut self,
+        peer: PeerKey,
+        side: Side,
+        remote: impl Into<Option<IpAddr>>,
+        now: Instant,
+    ) {
         let purpose = match &side {
             Side::Dialed(url) => self.overlay.end_dial(url),
             Side::Accepted => None,
@@ -49,7 +56,7 @@ impl Mesh {
         let until = now + GREETING_TIMEOUT;
         let is_crowded = side == Side::Accepted && self.neighbors.greeting_count() >= GREETINGS_MAX;
         let is_dialed = side != Side::Accepted;
-        let neighbor = Neighbor::new(side, remote, purpose.clone(), until, now);
+        let neighbor = Neighbor::new(side, remote.into(), purpose.clone(), until, now);
         self.neighbors.insert(peer, neighbor);
         if is_crowded {
             return self.release(peer, code::TRY_AGAIN, "too many say hello at once", now);
@@ -331,7 +338,10 @@ impl Mesh {
             .urls
             .iter()
             .filter_map(|url| self.checked_url(peer, url));
-        let remote = self.neighbors.get(peer).map(|neighbor| neighbor.remote);
+        let remote = self
+            .neighbors
+            .get(peer)
+            .and_then(|neighbor| neighbor.remote);
         let guesses = hello.ports.iter().filter_map(|port| {
             let address = SocketAddr::new(remote?, *port);
             self.checked_url(peer, &format!("ws://{address}/"))

@@ -120,7 +120,8 @@ impl Member {
 #[derive(Debug)]
 pub(super) struct Neighbor {
     pub(super) side: Side,
-    pub(super) remote: IpAddr,
+    /// Not known behind a proxy.
+    pub(super) remote: Option<IpAddr>,
     /// Why we have dialed it; nothing of accepted ones, and when it has served its purpose.
     pub(super) purpose: Option<Purpose>,
     pub(super) stage: Stage,
@@ -136,7 +137,7 @@ pub(super) struct Neighbor {
 impl Neighbor {
     pub(super) fn new(
         side: Side,
-        remote: IpAddr,
+        remote: Option<IpAddr>,
         purpose: Option<Purpose>,
         until: Instant,
         now: Instant,
@@ -162,7 +163,7 @@ impl Neighbor {
 
     /// Within which addresses may be told over this connection.
     pub(super) fn scope(&self) -> Scope {
-        Scope::of_address(self.remote)
+        self.remote.map_or(Scope::Global, Scope::of_address)
     }
 
     /// A person has asked for it.

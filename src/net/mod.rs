@@ -35,6 +35,7 @@ mod token;
 mod transport;
 #[cfg(test)]
 mod trial;
+mod tunnel;
 mod upgrade;
 
 use std::{fmt, net::SocketAddr, time::Duration};

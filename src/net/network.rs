@@ -24,7 +24,7 @@ use super::{
     token::Generation,
 };
 use crate::{
-    config::{Config, Limits, PeerUrl, SlowPeer, limits},
+    config::{Config, Limits, PeerUrl, ProxyUrl, SlowPeer, limits},
     counters::Counters,
     node_id::NodeId,
 };
@@ -146,7 +146,7 @@ impl Network {
             tls_news: News::default(),
             tls: tls::Settings::new(config.tls.clone()),
             exhaustion_news: News::default(),
-            dialer: Dialer::new(&config.peers, &limits),
+            dialer: Dialer::new(&config.peers, &config.proxies, &limits),
             resolver: Resolver::new(waker),
             rng: SmallRng::from_rng(&mut rand::rng()),
             shared: Shared {
@@ -189,6 +189,11 @@ impl Network {
 
     pub(crate) fn tls(&self) -> &tls::Settings {
         &self.tls
+    }
+
+    /// The proxies that peers are dialed through.
+    pub(crate) fn proxies(&self) -> impl Iterator<Item = &ProxyUrl> {
+        self.dialer.proxies()
     }
 
     /// Accepts from a listening socket from now on. Returns its address. With TLS only after
@@ -250,9 +255,14 @@ impl Network {
         connection.is_some_and(|connection| connection.rights().publish)
     }
 
-    /// The address of a peer's end of the connection; `None` once it is gone.
+    /// The address of a peer's end of the connection; `None` where there is a proxy between, and once it is gone.
     pub(crate) fn remote(&self, peer: Token) -> Option<SocketAddr> {
-        self.connection(peer).map(Connection::remote)
+        let connection = self.connection(peer)?;
+        let proxy = match connection.side() {
+            Side::Dialed(dial) => self.dialer.proxy(dial),
+            Side::Accepted | Side::Refused | Side::Client => None,
+        };
+        proxy.is_none().then(|| connection.remote())
     }
 
     /// The URL by which we dialed a peer; `None` if it dialed us, or is gone.

@@ -6,11 +6,12 @@ use mio::net::TcpStream;
 
 use super::{
     CloseReason, Event, Token,
-    connection::{Connection, Notice, Side},
+    connection::{Connection, Notice, Side, Way},
     dialer::{Action, Candidate, DialFailure, DialId, Failure, Outcome, Retry, Tenure},
     network::Network,
     news, socket,
     tls::Encryption,
+    tunnel::Tunnel,
     upgrade::Dialing,
 };
 use crate::{config::PeerUrl, subprotocol::SUBPROTOCOL};
@@ -45,22 +46,27 @@ impl Network {
         while let Some(answer) = self.resolver.poll_answer() {
             let addresses = answer
                 .addresses
-                .map_err(|error| format!("its name does not resolve: {error}"));
+                .map_err(|error| self.unresolved(answer.dial, &error));
             self.settle_name(answer.dial, addresses, now);
         }
     }
 
     fn resolve(&mut self, dial: DialId, now: Instant) {
-        let Some(url) = self.dialer.url(dial) else {
+        let Some((host, port)) = self.dialer.place(dial) else {
             return;
         };
         let is_configured = self.dialer.is_configured(dial);
-        let asked = self
-            .resolver
-            .ask(dial, url.host(), url.port(), is_configured);
+        let asked = self.resolver.ask(dial, host, port, is_configured);
         if let Err(error) = asked {
             let failure = format!("its name cannot be resolved: {error}");
             self.settle_name(dial, Err(failure), now);
+        }
+    }
+
+    fn unresolved(&self, dial: DialId, error: &io::Error) -> String {
+        match self.dialer.proxy(dial) {
+            Some(proxy) => format!("the name of the proxy {proxy} does not resolve: {error}"),
+            None => format!("its name does not resolve: {error}"),
         }
     }
 
@@ -82,6 +88,8 @@ impl Network {
         let is_named = self.dialer.is_configured(dial);
         let token = self.shared.access.token_for(is_named, url.is_tls());
         let dialing = Dialing::new(url, offer, self.shared.id, token);
+        let proxy = self.dialer.proxy(dial);
+        let tunnel = proxy.map(|proxy| Tunnel::new(proxy, url));
         let encryption = match self.encryption_for(&dialing) {
             Ok(encryption) => encryption,
             Err(what) => return self.fail(dial, None, Failure::Other(what), now),
@@ -97,7 +105,8 @@ impl Network {
         socket::tune_dialed(&stream, self.shared.limits.unacknowledged_max());
         let token = self.insert(now, |token, turn| {
             let side = Side::Dialed(dial);
-            Connection::outbound(token, side, stream, encryption, address, dialing, turn)
+            let way = Way { tunnel, encryption };
+            Connection::outbound(token, side, stream, way, address, dialing, turn)
         });
         self.dialer.on_attempt(dial, token, candidate);
     }
@@ -124,7 +133,11 @@ impl Network {
         socket::tune_dialed(&stream, self.shared.limits.unacknowledged_max());
         let token = self.insert(now, |token, turn| {
             let side = Side::Client;
-            Connection::outbound(token, side, stream, encryption, address, dialing, turn)
+            let way = Way {
+                tunnel: None,
+                encryption,
+            };
+            Connection::outbound(token, side, stream, way, address, dialing, turn)
         });
         Ok(token)
     }
@@ -158,7 +171,10 @@ impl Network {
         if connection.was_open() {
             return self.dialer.on_lost(dial, now, &mut self.rng);
         }
-        let remote = connection.remote();
+        let remote = match self.dialer.proxy(dial) {
+            Some(proxy) => format!("through the proxy {proxy} ({})", connection.remote()),
+            None => connection.remote().to_string(),
+        };
         let failure = match connection.reason() {
             Some(CloseReason::Itself) => Failure::Itself,
             Some(reason @ CloseReason::Declined(_)) => {

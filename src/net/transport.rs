@@ -61,6 +61,11 @@ impl Transport {
         }
     }
 
+    /// Speaks TLS from now on, where it is to be spoken. Nothing may wait to be sent.
+    pub(crate) fn encrypt(&mut self, encryption: Option<Box<Encryption>>) {
+        self.encryption = encryption;
+    }
+
     pub(crate) fn stream(&mut self) -> &mut TcpStream {
         &mut self.stream
     }

@@ -135,6 +135,9 @@ impl Node {
             );
         }
         self.tell_pin();
+        for proxy in self.network.proxies() {
+            log::info!("dialing through the proxy {proxy}");
+        }
         if self.network.is_open_to_all() {
             log::warn!(
                 "whoever reaches this node can listen, publish and become a neighbor: to decide who may, give \

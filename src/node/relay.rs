@@ -268,9 +268,8 @@ impl Relay {
                 log::debug!("{} {name} is to say hello", Called(kind));
                 self.greeting.insert(peer);
                 let side = dialed.map_or(Side::Accepted, |url| Side::Dialed(url.clone()));
-                if let Some(remote) = network.remote(peer) {
-                    self.mesh.on_opened(key_of(peer), side, remote.ip(), *now);
-                }
+                let remote = network.remote(peer).map(|remote| remote.ip());
+                self.mesh.on_opened(key_of(peer), side, remote, *now);
             }
             Kind::Plain => {
                 let is_wanted = dialed.is_none_or(|url| self.configured.contains(url));

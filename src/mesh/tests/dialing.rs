@@ -44,7 +44,12 @@ fn an_address_is_checked_by_one_dial_however_often_one_looks() {
     assert_eq!(dials(&mut table), 1);
     // It has come about, and the hello is still on its way: nobody would tell of another dial.
     let (key, now) = (PeerKey(7000), table.now);
-    table.nodes[0].on_opened(key, Side::Dialed(url(1)), [10, 0, 0, 2].into(), now);
+    table.nodes[0].on_opened(
+        key,
+        Side::Dialed(url(1)),
+        std::net::IpAddr::from([10, 0, 0, 2]),
+        now,
+    );
     assert_eq!(dials(&mut table), 0);
     table.frame(0, key, hello("default", ""));
     table.nodes[0].on_closed(key, Ending::ByUs, now);
@@ -66,7 +71,12 @@ fn dials_answered_by(table: &mut Table, answer: Option<&Message>) -> usize {
         for _ in 0..dials(table) {
             count += 1;
             let key = PeerKey(key);
-            table.nodes[0].on_opened(key, Side::Dialed(url(1)), [10, 0, 0, 2].into(), now);
+            table.nodes[0].on_opened(
+                key,
+                Side::Dialed(url(1)),
+                std::net::IpAddr::from([10, 0, 0, 2]),
+                now,
+            );
             match answer {
                 Some(answer) => table.frame(0, key, answer.clone()),
                 None => {

@@ -268,7 +268,7 @@ fn who_claims_the_root_tells_how_long_others_take_to_answer() {
     let mut table = Table::with_nodes(1);
     for (other, millis) in (1..=16).map(|other| (other, 30 + 20 * (other % 2))) {
         let (key, dialed) = (PeerKey(other), Side::Dialed(url(other as usize)));
-        let address = url(other as usize).host().parse().expect("an address");
+        let address: std::net::IpAddr = url(other as usize).host().parse().expect("an address");
         table.nodes[0].on_opened(key, dialed, address, table.now);
         table.now += Duration::from_millis(millis);
         let id = NodeId(100 + u128::from(other));

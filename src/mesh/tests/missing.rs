@@ -206,7 +206,7 @@ fn of_those_who_have_a_message_the_nearest_is_asked() {
         key
     });
     let (dialed, url) = (PeerKey(99), table::url(9));
-    let address = url.host().parse().expect("an address");
+    let address: std::net::IpAddr = url.host().parse().expect("an address");
     table.nodes[0].on_opened(dialed, Side::Dialed(url), address, table.now);
     table.pass(10 * MILLISECOND);
     table.settle();

@@ -1,7 +1,7 @@
 //! One connection, from the first packet to the last.
 //!
-//! Dialed: `Connecting → Response → Open → Closing → Lingering → Ended`; accepted: the same from
-//! `Request` on. Any phase may go to `Ended` at once. What a connection knows it tells as [`Notice`]s;
+//! Dialed: `Connecting → Response → Open → Closing → Lingering → Ended`, through a proxy
+//! `ConnectingToProxy → Detour → Response → …`; accepted: the same from `Request` on. Any phase may go to `Ended` at once. What a connection knows it tells as [`Notice`]s;
 //! whom it tells is not its business.
 
 mod receiving;
@@ -31,6 +31,7 @@ use super::{
     tls::Encryption,
     token::Token,
     transport::Transport,
+    tunnel::Tunnel,
     upgrade::{Dialing, Expected, Refusal, Status},
 };
 use crate::{
@@ -77,10 +78,30 @@ pub(crate) enum Side {
     Client,
 }
 
+/// How a dialed connection leads to where it is to lead.
+#[derive(Debug)]
+pub(crate) struct Way {
+    /// Through a proxy, which is asked first.
+    pub(crate) tunnel: Option<Tunnel>,
+    /// From the other end on.
+    pub(crate) encryption: Option<Box<Encryption>>,
+}
+
+/// A proxy is being asked, and what follows then.
+#[derive(Debug)]
+struct Detour {
+    tunnel: Tunnel,
+    encryption: Option<Box<Encryption>>,
+    dialing: Dialing,
+}
+
 /// What only few connections have, or not for long, is boxed: all pay for the largest.
 #[derive(Debug)]
 enum Phase {
     Connecting(Box<Dialing>),
+    ConnectingToProxy(Box<Detour>),
+    /// A proxy has been asked.
+    Detour(Box<Detour>),
     /// What was received of a request head.
     Request(Vec<u8>),
     /// What was received of a response head, and what it is judged by.
@@ -171,12 +192,23 @@ impl Connection {
         token: Token,
         side: Side,
         stream: TcpStream,
-        encryption: Option<Box<Encryption>>,
+        way: Way,
         remote: SocketAddr,
         dialing: Dialing,
         turn: &mut Turn<'_>,
     ) -> Self {
-        let phase = Phase::Connecting(Box::new(dialing));
+        let Way { tunnel, encryption } = way;
+        let (phase, encryption) = match tunnel {
+            None => (Phase::Connecting(Box::new(dialing)), encryption),
+            Some(tunnel) => {
+                let detour = Detour {
+                    tunnel,
+                    encryption,
+                    dialing,
+                };
+                (Phase::ConnectingToProxy(Box::new(detour)), None)
+            }
+        };
         let timeout = turn.limits.handshake_timeout;
         let transport = Transport::new(stream, encryption);
         Self::new(token, side, transport, remote, phase, timeout, turn)
@@ -259,6 +291,14 @@ impl Connection {
         matches!(self.phase, Phase::Open(_))
     }
 
+    /// TCP is not connected yet.
+    fn is_connecting(&self) -> bool {
+        matches!(
+            self.phase,
+            Phase::Connecting(_) | Phase::ConnectingToProxy(_)
+        )
+    }
+
     pub(crate) fn is_ended(&self) -> bool {
         matches!(self.phase, Phase::Ended)
     }
@@ -284,14 +324,14 @@ impl Connection {
     /// Whether a flush would get something done.
     pub(crate) fn wants_to_write(&self) -> bool {
         let is_final = matches!(self.phase, Phase::Lingering) && !self.transport.is_write_ended();
-        let is_connected = !matches!(self.phase, Phase::Connecting(_) | Phase::Ended);
+        let is_connected = !self.is_connecting() && !self.is_ended();
         let is_wanted = self.transport.has_pending() || is_final;
         is_connected && is_wanted && self.transport.is_writable()
     }
 
     /// Whether there may be something to receive, and it should be.
     pub(crate) fn wants_to_read(&self, limits: &Limits) -> bool {
-        let is_connected = !matches!(self.phase, Phase::Connecting(_) | Phase::Ended);
+        let is_connected = !self.is_connecting() && !self.is_ended();
         self.transport.is_readable() && is_connected && !self.is_paused(limits)
     }
 
@@ -428,7 +468,11 @@ impl Connection {
                 self.answer(&refusal, true, turn);
             }
             phase @ (Phase::Closing(_) | Phase::Lingering) => self.phase = phase,
-            Phase::Connecting(_) | Phase::Response(..) | Phase::Ended => self.end(turn),
+            Phase::Connecting(_)
+            | Phase::ConnectingToProxy(_)
+            | Phase::Detour(_)
+            | Phase::Response(..)
+            | Phase::Ended => self.end(turn),
         }
         self.reason.get_or_insert(reason);
     }
@@ -448,12 +492,15 @@ impl Connection {
                 let refusal = Refusal::new(Status::RequestTimeout, "the request took too long");
                 self.answer(&refusal, true, turn);
             }
-            Phase::Connecting(_) | Phase::Response(..) => {
+            Phase::Connecting(_)
+            | Phase::ConnectingToProxy(_)
+            | Phase::Detour(_)
+            | Phase::Response(..) => {
                 let timeout = turn.limits.handshake_timeout;
-                let step = if matches!(self.phase, Phase::Connecting(_)) {
-                    "connection"
-                } else {
-                    "answer"
+                let step = match &self.phase {
+                    Phase::Detour(_) => "answer of the proxy",
+                    Phase::Response(..) => "answer",
+                    _ => "connection",
                 };
                 let reason = CloseReason::Failed(format!("no {step} within {timeout:?}"));
                 self.reason.get_or_insert(reason);

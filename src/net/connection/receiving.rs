@@ -14,10 +14,11 @@ use crate::{
         Kind,
         close::CloseReason,
         frame::Role,
-        session::{Session, Step},
+        session::{self, Session},
         tls,
         transport::Receipt,
-        upgrade::{self, Request, Response},
+        tunnel::Step,
+        upgrade::{self, Dialing, Request, Response},
     },
 };
 
@@ -44,7 +45,7 @@ impl Connection {
     /// The poll says that the socket takes bytes, which for a dialed one means that it is connected.
     pub(crate) fn on_writable(&mut self, turn: &mut Turn<'_>) -> Option<Notice> {
         self.transport.set_writable();
-        if !matches!(self.phase, Phase::Connecting(_)) {
+        if !self.is_connecting() {
             return None;
         }
         match connect_result(self.transport.stream()) {
@@ -55,11 +56,42 @@ impl Connection {
                 return None;
             }
         }
-        if let Phase::Connecting(dialing) = mem::replace(&mut self.phase, Phase::Ended) {
-            self.transport.outbox.push_control(dialing.request.into());
-            self.phase = Phase::Response(Vec::new(), Box::new(dialing.expected));
+        match mem::replace(&mut self.phase, Phase::Ended) {
+            Phase::Connecting(dialing) => self.ask(*dialing),
+            Phase::ConnectingToProxy(detour) => {
+                let request = detour.tunnel.request();
+                self.transport.outbox.push_control(request.into());
+                self.phase = Phase::Detour(detour);
+            }
+            phase => self.phase = phase,
         }
         Some(Notice::Connected)
+    }
+
+    /// Asks for the upgrade.
+    fn ask(&mut self, dialing: Dialing) {
+        self.transport.outbox.push_control(dialing.request.into());
+        self.phase = Phase::Response(Vec::new(), Box::new(dialing.expected));
+    }
+
+    /// Works through what a proxy says. Once it has connected us, what follows is of the other side.
+    fn work_detour(&mut self, unread: &mut &[u8], turn: &mut Turn<'_>) {
+        while let Phase::Detour(detour) = &mut self.phase {
+            match detour.tunnel.step(unread) {
+                Step::Wait => return,
+                Step::Send(message) => self.transport.outbox.push_control(message.into()),
+                Step::Failed(what) => {
+                    self.reason.get_or_insert(CloseReason::Failed(what));
+                    self.end(turn);
+                }
+                Step::Open => {
+                    if let Phase::Detour(detour) = mem::replace(&mut self.phase, Phase::Ended) {
+                        self.transport.encrypt(detour.encryption);
+                        self.ask(detour.dialing);
+                    }
+                }
+            }
+        }
     }
 
     /// Receives once. What came is to be given to [`Self::work`] until that has nothing more to tell.
@@ -123,7 +155,22 @@ impl Connection {
         is_end: bool,
         turn: &mut Turn<'_>,
     ) -> Option<Notice> {
+        self.work_detour(unread, turn);
         match &mut self.phase {
+            Phase::Detour(_) if is_end => {
+                let what = "the proxy has ended the connection".to_owned();
+                self.reason.get_or_insert(CloseReason::Failed(what));
+                self.end(turn);
+                None
+            }
+            // With TLS the other side does not speak first, so this is of the proxy, which should not.
+            Phase::Response(..) if self.transport.is_handshaking() && !unread.is_empty() => {
+                let what = "what answers through the proxy is not TLS".to_owned();
+                self.reason.get_or_insert(CloseReason::Failed(what));
+                self.end(turn);
+                None
+            }
+            Phase::Response(..) if unread.is_empty() && !is_end => None,
             Phase::Open(_) | Phase::Closing(_) => self.work_frames(unread, is_end, turn),
             Phase::Request(_) | Phase::Response(..)
                 if is_end && self.transport.is_handshaking() =>
@@ -159,7 +206,11 @@ impl Connection {
                 self.end(turn);
                 None
             }
-            Phase::Lingering | Phase::Connecting(_) | Phase::Ended => None,
+            Phase::Lingering
+            | Phase::Connecting(_)
+            | Phase::ConnectingToProxy(_)
+            | Phase::Detour(_)
+            | Phase::Ended => None,
         }
     }
 
@@ -248,18 +299,18 @@ impl Connection {
                 return None;
             };
             match session.step(unread, is_end, &mut self.transport.outbox, turn.contexts) {
-                Step::Message(message) => {
+                session::Step::Message(message) => {
                     turn.counters.messages_received += 1;
                     return Some(Notice::Message(message));
                 }
-                Step::Pong(payload) => self.keep_alive.on_pong(&payload, turn.now),
-                Step::Close(reason) => {
+                session::Step::Pong(payload) => self.keep_alive.on_pong(&payload, turn.now),
+                session::Step::Close(reason) => {
                     self.reason.get_or_insert(reason);
                     self.await_end(turn);
                 }
-                Step::Drained => return None,
+                session::Step::Drained => return None,
                 // The peer is not there any more to hear a last word.
-                Step::Finished | Step::Broken(_) if is_end => {
+                session::Step::Finished | session::Step::Broken(_) if is_end => {
                     self.reason
                         .get_or_insert(match self.transport.is_cut_off() {
                             false => CloseReason::Vanished,
@@ -268,8 +319,8 @@ impl Connection {
                     self.end(turn);
                 }
                 // The time that the peer has to answer the Close is the time that it has to go.
-                Step::Finished => self.phase = Phase::Lingering,
-                Step::Broken(reason) => {
+                session::Step::Finished => self.phase = Phase::Lingering,
+                session::Step::Broken(reason) => {
                     self.reason.get_or_insert(reason);
                     self.linger(turn.limits.close_timeout, turn);
                 }

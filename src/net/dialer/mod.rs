@@ -26,7 +26,7 @@ use self::{
     race::Lost,
 };
 use super::token::Token;
-use crate::config::{Limits, PeerUrl, limits::DIALS_MAX};
+use crate::config::{Limits, PeerUrl, ProxyConfig, ProxyUrl, limits::DIALS_MAX};
 
 /// Names one URL that is dialed. Never given to another one, so that a stale one leads nowhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -88,15 +88,17 @@ pub(crate) enum Outcome {
 pub(crate) struct Dialer {
     peers: BTreeMap<DialId, Peer>,
     next_id: DialId,
+    proxies: ProxyConfig,
     limits: Limits,
     is_stopped: bool,
 }
 
 impl Dialer {
-    pub(crate) fn new(urls: &[PeerUrl], limits: &Limits) -> Self {
+    pub(crate) fn new(urls: &[PeerUrl], proxies: &ProxyConfig, limits: &Limits) -> Self {
         let mut dialer = Self {
             peers: BTreeMap::new(),
             next_id: DialId(0),
+            proxies: proxies.clone(),
             limits: limits.clone(),
             is_stopped: false,
         };
@@ -109,6 +111,21 @@ impl Dialer {
     /// `None` once it is forgotten.
     pub(crate) fn url(&self, id: DialId) -> Option<&PeerUrl> {
         self.peers.get(&id).map(|peer| &peer.url)
+    }
+
+    /// The proxy that it is dialed through, if it is.
+    pub(crate) fn proxy(&self, id: DialId) -> Option<&ProxyUrl> {
+        self.peers.get(&id)?.proxy.as_ref()
+    }
+
+    /// Host and port to connect to: of a proxy, or of the peer itself.
+    pub(crate) fn place(&self, id: DialId) -> Option<(&str, u16)> {
+        self.peers.get(&id).map(Peer::place)
+    }
+
+    /// All proxies that there may be.
+    pub(crate) fn proxies(&self) -> impl Iterator<Item = &ProxyUrl> {
+        self.proxies.all()
     }
 
     /// Whether a person has asked for this peer.
@@ -279,7 +296,8 @@ impl Dialer {
         while self.peers.contains_key(&self.next_id) {
             self.next_id.0 = self.next_id.0.wrapping_add(1);
         }
-        let peer = Peer::new(url.clone(), tenure, &self.limits);
+        let proxy = self.proxies.proxy_for(url).cloned();
+        let peer = Peer::new(url.clone(), proxy, tenure, &self.limits);
         self.peers.insert(self.next_id, peer);
         self.next_id.0 = self.next_id.0.wrapping_add(1);
     }
@@ -314,7 +332,7 @@ mod tests {
         pub(super) fn new(urls: &[&str]) -> Self {
             let urls: Vec<PeerUrl> = urls.iter().map(|url| url.parse().unwrap()).collect();
             Self {
-                dialer: Dialer::new(&urls, &Limits::default()),
+                dialer: Dialer::new(&urls, &ProxyConfig::default(), &Limits::default()),
                 now: Instant::now(),
                 rng: StdRng::seed_from_u64(7),
                 generation: Generation::FIRST,

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     config::{
-        Limits, PeerUrl,
+        Limits, PeerUrl, ProxyUrl,
         limits::{RESET_AFTER, UNOFFERED_DIALS},
     },
     net::{backoff::Backoff, upgrade::Offer},
@@ -48,6 +48,8 @@ pub(super) enum Progress {
 #[derive(Debug)]
 pub(super) struct Peer {
     pub(super) url: PeerUrl,
+    /// What it is dialed through.
+    pub(super) proxy: Option<ProxyUrl>,
     pub(super) tenure: Tenure,
     pub(super) progress: Progress,
     backoff: Backoff,
@@ -58,14 +60,28 @@ pub(super) struct Peer {
 }
 
 impl Peer {
-    pub(super) fn new(url: PeerUrl, tenure: Tenure, limits: &Limits) -> Self {
+    pub(super) fn new(
+        url: PeerUrl,
+        proxy: Option<ProxyUrl>,
+        tenure: Tenure,
+        limits: &Limits,
+    ) -> Self {
         Self {
             url,
+            proxy,
             tenure,
             progress: Progress::Waiting(None),
             backoff: Backoff::new(limits.retry_min, limits.retry_max),
             unoffered_dials: 0,
             reported: None,
+        }
+    }
+
+    /// Host and port to connect to.
+    pub(super) fn place(&self) -> (&str, u16) {
+        match &self.proxy {
+            Some(proxy) => (proxy.host(), proxy.port()),
+            None => (self.url.host(), self.url.port()),
         }
     }
 
@@ -120,11 +136,12 @@ impl Peer {
             return None;
         }
         if let Progress::Waiting(_) = self.progress {
-            let Ok(ip) = self.url.host().parse::<IpAddr>() else {
+            let (host, port) = self.place();
+            let Ok(ip) = host.parse::<IpAddr>() else {
                 self.progress = Progress::Resolving;
                 return Some(Action::Resolve(id));
             };
-            let address = SocketAddr::new(ip, self.url.port());
+            let address = SocketAddr::new(ip, port);
             self.race(vec![address], String::new(), now);
         }
         let Progress::Trying(race) = &mut self.progress else {

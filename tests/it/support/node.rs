@@ -63,7 +63,8 @@ impl Node {
             .map(|(name, _)| name)
             .filter(|name| {
                 let name = name.to_string_lossy();
-                name.starts_with("WSMESH_") || name.starts_with("RUST_LOG")
+                let is_proxy = name.to_ascii_uppercase().ends_with("_PROXY");
+                is_proxy || name.starts_with("WSMESH_") || name.starts_with("RUST_LOG")
             })
             .collect();
         for name in inherited {
