@@ -371,24 +371,50 @@ impl Connection {
     pub(crate) fn send_past(&mut self, outgoing: &mut Outgoing, turn: &mut Turn<'_>) -> bool {
         let is_shared =
             matches!(&self.phase, Phase::Open(session) if session.role() == Role::Server);
-        if !is_shared || !self.transport.is_free() {
+        if !is_shared {
             return false;
         }
         let piece = outgoing.unmasked();
-        match self.transport.send_past(&piece.bytes) {
-            Ok(sent) => {
-                turn.counters.bytes_sent += sent as u64;
-                turn.counters.messages_sent += u64::from(piece.messages);
-                if sent < piece.bytes.len() {
-                    let piece = piece.clone();
-                    self.transport
-                        .outbox
-                        .push_rest(piece, Purpose::Message, sent);
-                }
-            }
-            Err(error) => self.transport.give_up_writing(error),
+        let Some(sent) = self.send_now(&piece.bytes, turn) else {
+            return false;
+        };
+        turn.counters.messages_sent += u64::from(piece.messages);
+        if sent < piece.bytes.len() {
+            let piece = piece.clone();
+            self.transport
+                .outbox
+                .push_rest(piece, Purpose::Message, sent);
         }
         true
+    }
+
+    /// Sends what must not be dropped, at once if nothing waits: a crowd that connects then leaves no answers lying
+    /// about until the end of the turn.
+    fn send_control(&mut self, bytes: Vec<u8>, turn: &mut Turn<'_>) {
+        let sent = self.send_now(&bytes, turn).unwrap_or_default();
+        if sent < bytes.len() {
+            self.transport
+                .outbox
+                .push_control(Bytes::from(bytes).slice(sent..));
+        }
+    }
+
+    /// Sends bytes past the outbox, as many as the socket takes; `None`: they have to be queued. When nothing can be
+    /// sent any more they count as sent.
+    fn send_now(&mut self, bytes: &[u8], turn: &mut Turn<'_>) -> Option<usize> {
+        if !self.transport.is_free() {
+            return None;
+        }
+        match self.transport.send_past(bytes) {
+            Ok(sent) => {
+                turn.counters.bytes_sent += sent as u64;
+                Some(sent)
+            }
+            Err(error) => {
+                self.transport.give_up_writing(error);
+                Some(bytes.len())
+            }
+        }
     }
 
     /// Queues messages. Returns the bytes that wait when messages begin to be dropped for this peer.

@@ -238,7 +238,7 @@ impl Connection {
                 rights,
                 response,
             } => {
-                self.transport.outbox.push_control(response.into());
+                self.send_control(response, turn);
                 if channel != "/" {
                     self.path = Some(channel.into());
                 }
