@@ -5,6 +5,7 @@
 //! whom it tells is not its business.
 
 mod receiving;
+mod sending;
 
 use std::{
     io, mem,
@@ -23,9 +24,8 @@ use super::{
     close::CloseReason,
     contexts::Contexts,
     dialer::DialId,
-    frame::{self, Outgoing, Role},
+    frame,
     keepalive::{Check, KeepAlive},
-    outbox::{Purpose, Pushed},
     session::Session,
     timer::Deadlines,
     tls::Encryption,
@@ -346,133 +346,6 @@ impl Connection {
     /// The poll says that there is something to receive, or with `is_end` that an end or an error is.
     pub(crate) fn on_readable(&mut self, is_end: bool) {
         self.transport.set_readable(is_end);
-    }
-
-    /// Sends what the socket takes.
-    pub(crate) fn flush(&mut self, turn: &mut Turn<'_>) {
-        match self.transport.flush() {
-            Ok(sent) => turn.counters.bytes_sent += sent as u64,
-            // What the peer has sent before is still there to be read, and its last word tells more.
-            Err(error) => return self.transport.give_up_writing(error),
-        }
-        if self.transport.outbox.is_empty() {
-            self.is_shedding = false;
-            if matches!(self.phase, Phase::Lingering) {
-                self.transport.end_writing();
-                if self.transport.is_read_ended() && self.transport.is_write_ended() {
-                    self.end(turn);
-                }
-            }
-        }
-    }
-
-    /// Sends a message past the outbox, if nothing waits there and the frame is the same for all; whether it did. What
-    /// the socket does not take is queued. Most deliveries go this way, and it costs half of the other.
-    pub(crate) fn send_past(&mut self, outgoing: &mut Outgoing, turn: &mut Turn<'_>) -> bool {
-        let is_shared =
-            matches!(&self.phase, Phase::Open(session) if session.role() == Role::Server);
-        if !is_shared {
-            return false;
-        }
-        let piece = outgoing.unmasked();
-        let Some(sent) = self.send_now(&piece.bytes, turn) else {
-            return false;
-        };
-        turn.counters.messages_sent += u64::from(piece.messages);
-        if sent < piece.bytes.len() {
-            let piece = piece.clone();
-            self.transport
-                .outbox
-                .push_rest(piece, Purpose::Message, sent);
-        }
-        true
-    }
-
-    /// Sends what must not be dropped, at once if nothing waits: a crowd that connects then leaves no answers lying
-    /// about until the end of the turn.
-    fn send_control(&mut self, bytes: Vec<u8>, turn: &mut Turn<'_>) {
-        let sent = self.send_now(&bytes, turn).unwrap_or_default();
-        if sent < bytes.len() {
-            self.transport
-                .outbox
-                .push_control(Bytes::from(bytes).slice(sent..));
-        }
-    }
-
-    /// Sends bytes past the outbox, as many as the socket takes; `None`: they have to be queued. When nothing can be
-    /// sent any more they count as sent.
-    fn send_now(&mut self, bytes: &[u8], turn: &mut Turn<'_>) -> Option<usize> {
-        if !self.transport.is_free() {
-            return None;
-        }
-        match self.transport.send_past(bytes) {
-            Ok(sent) => {
-                turn.counters.bytes_sent += sent as u64;
-                Some(sent)
-            }
-            Err(error) => {
-                self.transport.give_up_writing(error);
-                Some(bytes.len())
-            }
-        }
-    }
-
-    /// Queues messages. Returns the bytes that wait when messages begin to be dropped for this peer.
-    pub(crate) fn send(
-        &mut self,
-        outgoing: &mut Outgoing,
-        purpose: Purpose,
-        turn: &mut Turn<'_>,
-    ) -> Option<usize> {
-        let Phase::Open(session) = &self.phase else {
-            // Closed for a message just before this one, in the same burst.
-            if let Some(CloseReason::Slow(_)) = self.reason {
-                turn.counters.messages_dropped += outgoing.message_count();
-            }
-            return None;
-        };
-        if self.transport.has_failed() {
-            return None;
-        }
-        let piece = outgoing.piece_for(session.role());
-        let messages = u64::from(piece.messages);
-        let bytes_max = turn.limits.outbox_bytes_max;
-        let policy = self.policy(turn);
-        let is_final = policy == SlowPeer::Disconnect;
-        if !self.transport.outbox.fits(piece.bytes.len(), bytes_max)
-            && (is_final || self.transport.is_writable())
-        {
-            // A peer is slow only when its socket takes no more; a burst alone is not its fault. Before
-            // it is closed for that, the socket itself is asked: the poll may not have told yet.
-            self.flush(turn);
-        }
-        let pushed = self
-            .transport
-            .outbox
-            .push_messages(piece, purpose, bytes_max, policy);
-        let (is_queued, dropped) = match pushed {
-            Pushed::Queued => (true, 0),
-            Pushed::Displaced(dropped) => (true, dropped),
-            Pushed::Dropped(dropped) => (false, dropped),
-            Pushed::Overflow => {
-                self.close(CloseReason::Slow(self.pending_bytes()), turn);
-                turn.counters.messages_dropped += messages;
-                return None;
-            }
-        };
-        turn.counters.messages_sent += if is_queued { messages } else { 0 };
-        turn.counters.messages_dropped += dropped as u64;
-        let begins_to_shed = dropped > 0 && !mem::replace(&mut self.is_shedding, true);
-        begins_to_shed.then(|| self.pending_bytes())
-    }
-
-    /// What happens when the outbox overflows. A neighbor relies on hearing everything, or on hearing that
-    /// it does not: it asks another one then.
-    fn policy(&self, turn: &Turn<'_>) -> SlowPeer {
-        match self.kind {
-            Kind::Plain => turn.slow_peer,
-            Kind::Neighbor => SlowPeer::Disconnect,
-        }
     }
 
     /// Says why and starts to close; an upgrade under way is broken off.
