@@ -223,6 +223,7 @@ fn the_readme_knows_the_options_of_the_program() {
         "--cacert",
         "--test",
         "--nocapture",
+        "--tool",
     ];
     let unknown: Vec<_> = readme
         .difference(&help)
