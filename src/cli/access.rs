@@ -7,6 +7,15 @@ use wsmesh::config::{AccessConfig, AllowedOrigin, Subnet};
 
 use super::typed::{switch, typed};
 
+/// Variables that keep somebody out: set to nothing they are an error and not unset, or a slip in a configuration file
+/// would open the node to all.
+pub(super) const GUARDS: [&str; 4] = [
+    "WSMESH_ALLOW",
+    "WSMESH_DENY",
+    "WSMESH_TLS_CLIENT_CA",
+    "WSMESH_TOKEN_FILE",
+];
+
 #[derive(Debug, Args)]
 pub(super) struct AccessOptions {
     /// Let in only who shows a token of this file

@@ -81,7 +81,7 @@ Times have a unit (500ms, 10s, 2m, 1h 30m), sizes may have one (512B, 64KiB, 1MB
 
 const AFTER_LONG_HELP: &str = "\
 Every option can be given in the environment too: --max-head 16KiB as WSMESH_MAX_HEAD=16KiB, \
---echo as WSMESH_ECHO=true, -vv as WSMESH_VERBOSE=2. The command line goes first; a variable set to nothing is not set.
+--echo as WSMESH_ECHO=true, -vv as WSMESH_VERBOSE=2. The command line goes first; a variable set to nothing is not set, but for those that keep somebody out: then it is an error.
 
 Times have a unit (500ms, 10s, 2m, 1h 30m), sizes may have one (512B, 64KiB, 1MB; a bare number \
 is bytes).
@@ -205,7 +205,9 @@ fn command() -> clap::Command {
         let takes_value = takes_value(&arg);
         let arg = match arg.get_env() {
             // Set to nothing is how a variable is unset in many a configuration file.
-            Some(name) if is_empty(name) => arg.env(None),
+            Some(name) if is_empty(name) && !access::GUARDS.iter().any(|guard| name == *guard) => {
+                arg.env(None)
+            }
             _ => arg,
         };
         // The rule that makes the name of a variable stands at the end of the help. A value

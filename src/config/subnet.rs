@@ -37,6 +37,11 @@ impl Subnet {
         Self { first, bits }
     }
 
+    /// Whether all addresses are in it, of IPv4 or of IPv6.
+    pub(crate) fn is_everywhere(&self) -> bool {
+        self.bits == 0
+    }
+
     /// Whether an address is in it; an IPv4 address that is written as one of IPv6 is that IPv4 address.
     pub fn contains(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();

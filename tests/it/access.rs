@@ -336,6 +336,23 @@ fn who_connects_from_elsewhere_is_kept_out() {
     }
 }
 
+#[test]
+fn a_variable_that_keeps_somebody_out_is_not_unset_by_a_slip() {
+    for (name, option) in [
+        ("WSMESH_ALLOW", "--allow"),
+        ("WSMESH_DENY", "--deny"),
+        ("WSMESH_TLS_CLIENT_CA", "--tls-client-ca"),
+        ("WSMESH_TOKEN_FILE", "--token-file"),
+    ] {
+        let mut command = Node::command(["--bind", "127.0.0.1:0"]);
+        command.env(name, "");
+        let mut node = Node::start(command);
+        assert_eq!(node.wait_exit().code(), Some(2), "{name}");
+        let said = node.stderr.wait_end().join(" ");
+        assert!(said.contains(option) || said.contains(name), "{said}");
+    }
+}
+
 /// A request as a browser makes it for a page.
 fn from_page(node: &Node, origin: &str) -> Raw {
     ask(node, "/", &format!("Origin: {origin}\r\n"))

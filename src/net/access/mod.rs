@@ -97,8 +97,9 @@ impl Access {
 
     /// Whether people of other machines come in by an address of ours, whoever they are.
     pub(super) fn is_open(&self, address: IpAddr, wants_certificate: bool) -> bool {
-        let is_guarded =
-            self.tokens.is_some() || wants_certificate || !self.config.allow.is_empty();
+        let allow = &self.config.allow;
+        let is_limited = !allow.is_empty() && !allow.iter().any(Subnet::is_everywhere);
+        let is_guarded = self.tokens.is_some() || wants_certificate || is_limited;
         !is_guarded && !address.is_loopback()
     }
 
@@ -247,6 +248,11 @@ mod tests {
         assert!(open.is_open(anywhere, false));
         assert!(!open.is_open(here, false) && !open.is_open(anywhere, true));
         assert!(!access(Some(TOKEN), None, false).is_open(anywhere, false));
+        for (range, is_open) in [("10.0.0.0/8", false), ("0.0.0.0/0", true)] {
+            let mut access = access(None, None, false);
+            access.config.allow = vec![range.parse().unwrap()];
+            assert_eq!(access.is_open(anywhere, false), is_open, "{range}");
+        }
     }
 
     #[test]
