@@ -65,7 +65,7 @@
 //! | `net::{upgrade, tunnel, session, outbox, dialer, channels, admission, backoff, keepalive, timer}` | pure | the decisions: no socket and no clock; of randomness only keys and masks, which must not be guessed |
 //! | `net::files` | shell | files that options name |
 //! | `net::tls` | shell | certificates and keys, from files; encrypting between `transport` and outbox, on sockets that others hold; what went wrong, in words |
-//! | `net::{transport, socket, listener, resolver}` | shell | the system calls |
+//! | `net::{kernel, transport, socket, listener, resolver}` | shell | the system calls; `kernel` is where sockets come from |
 //! | `net::{network, inbound, outbound, sending, connection}` | shell | what ties the two together |
 //! | `mesh` | core | the protocol between nodes, without I/O: who is a neighbor of whom, which way messages take, that each is taken in once |
 //! | `node` | shell | the loop; the only place that sees connections and what messages mean |
@@ -80,9 +80,9 @@
 //!
 //! ## Invariants
 //!
-//! - The clock is read once a turn, in `node`. Everything else gets the time as an argument. (A load test has a
-//!   loop of its own, and reads it for each thing that it has received, too. For the dates of certificates,
-//!   rustls looks at the calendar by itself.)
+//! - The clock is read once a turn, in `node`, and all sockets come from `net::kernel`. Time and chances are arguments
+//!   of everything else. (A load test has a loop of its own, and reads the clock for each thing that it has received,
+//!   too. For the dates of certificates, rustls looks at the calendar by itself.)
 //! - A token names one connection for ever: it carries a generation, and slots are freed only at the
 //!   end of a turn. A stale event matches nothing. So it is with the id of a dial.
 //! - A neighbor is who negotiated our subprotocol and, if we dialed, said that it is a node. Everyone

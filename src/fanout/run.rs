@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use mio::{Events, Poll, Waker};
+use rand::{SeedableRng, rngs::SmallRng};
 
 use super::load::{Action, Epoch, Load, Phase};
 use super::plan::{Plan, PlanError};
@@ -14,7 +15,9 @@ use super::process::{KernelMemory, Usage, port_range};
 use super::report::Report;
 use super::targets::{Tried, targets};
 use crate::config::{Config, Limits, PeerUrl};
-use crate::net::{CloseReason, Dialing, Event, FilesError, Network, Source, Token};
+use crate::net::{
+    CloseReason, Dialing, Event, FilesError, Kernel, Network, Readiness, Source, Token,
+};
 use crate::node_id::NodeId;
 use crate::signals::Signals;
 
@@ -191,7 +194,10 @@ impl<'a> Bench<'a> {
             tls: plan.tls.clone(),
             ..Config::default()
         };
-        let mut network = Network::new(&config, NodeId::random(), 0, registry, waker);
+        let rng = SmallRng::from_rng(&mut rand::rng());
+        let id = NodeId::random(&mut rand::rng());
+        let kernel = Kernel::new(registry);
+        let mut network = Network::new(&config, id, 0, kernel, waker, rng);
         network.load_files(plan.urls.iter().any(PeerUrl::is_tls))?;
         let signals = Signals::new(poll.registry(), &[])?;
         let now = clock();
@@ -249,9 +255,9 @@ impl<'a> Bench<'a> {
     }
 
     fn turn(&mut self, ready: &Events, now: Instant) {
-        for event in ready {
-            match Source::from(event.token()) {
-                Source::Connection(token) => self.network.on_connection_ready(token, event, now),
+        for ready in ready.iter().map(Readiness::from) {
+            match ready.source {
+                Source::Connection(token) => self.network.on_connection_ready(token, ready, now),
                 Source::Signals if self.signals.is_stop_pending() => self.load.interrupt(now),
                 _ => {}
             }

@@ -3,11 +3,10 @@
 use std::{io::Write as _, net::SocketAddr, time::Instant};
 
 use bytes::Bytes;
-use mio::net::TcpStream;
 
 use super::{
-    CloseReason, admission::Denial, connection::Connection, listener::Accepted, network::Network,
-    socket, tls,
+    CloseReason, admission::Denial, connection::Connection, kernel::Stream, listener::Accepted,
+    network::Network, tls,
 };
 use crate::config::limits::ACCEPTS_PER_TURN;
 
@@ -42,7 +41,7 @@ impl Network {
         }
     }
 
-    fn admit(&mut self, stream: TcpStream, remote: SocketAddr, is_tls: bool, now: Instant) {
+    fn admit(&mut self, stream: Stream, remote: SocketAddr, is_tls: bool, now: Instant) {
         let was_full = self.admission.is_full();
         let admitted = match self.shared.access.admits(remote.ip()) {
             true => self.admission.admit(remote.ip()),
@@ -55,7 +54,8 @@ impl Network {
             let admitted = self.admission.admitted();
             log::warn!("{admitted} connections: full, further ones hear 503 until some have gone");
         }
-        socket::tune_accepted(&stream, self.shared.limits.unacknowledged_max());
+        let unacknowledged_max = self.shared.limits.unacknowledged_max();
+        self.kernel.tune_accepted(&stream, unacknowledged_max);
         let encryption = match is_tls {
             false => None,
             true => self.tls.accept(),
@@ -75,7 +75,7 @@ impl Network {
     fn refuse(
         &mut self,
         denial: Denial,
-        mut stream: TcpStream,
+        mut stream: Stream,
         remote: SocketAddr,
         is_tls: bool,
         now: Instant,

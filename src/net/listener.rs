@@ -6,14 +6,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use mio::net::{TcpListener, TcpStream};
+use super::kernel::{self, Stream};
 
 /// When accepting is tried again if nothing has given a descriptor back meanwhile.
 const PAUSE: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 struct Listener {
-    socket: TcpListener,
+    socket: kernel::Listener,
     address: SocketAddr,
     is_tls: bool,
     /// There may be more to accept; the poll tells only once.
@@ -34,7 +34,7 @@ pub(crate) struct Listeners {
 #[derive(Debug)]
 pub(crate) enum Accepted {
     Connection {
-        stream: TcpStream,
+        stream: Stream,
         remote: SocketAddr,
         is_tls: bool,
     },
@@ -47,7 +47,7 @@ pub(crate) enum Accepted {
 }
 
 impl Listeners {
-    pub(crate) fn add(&mut self, socket: TcpListener, is_tls: bool) -> io::Result<SocketAddr> {
+    pub(crate) fn add(&mut self, socket: kernel::Listener, is_tls: bool) -> io::Result<SocketAddr> {
         let address = socket.local_addr()?;
         self.listeners.push(Listener {
             socket,

@@ -20,6 +20,7 @@ mod files;
 mod frame;
 mod inbound;
 mod keepalive;
+mod kernel;
 mod listener;
 mod network;
 mod news;
@@ -44,8 +45,8 @@ pub(crate) use self::{
     close::CloseReason,
     dialer::DialFailure,
     frame::{Outgoing, Relayed},
+    kernel::{Kernel, Listener, Readiness},
     network::Network,
-    socket::listen,
     token::{Source, Token},
     upgrade::Dialing,
 };

@@ -3,12 +3,12 @@
 
 use std::{collections::VecDeque, io, mem, net::SocketAddr, sync::Arc, time::Instant};
 
-use mio::{Interest, Registry, Waker, net::TcpListener};
-use rand::{SeedableRng, rngs::SmallRng};
+use mio::Waker;
+use rand::rngs::SmallRng;
 use slab::Slab;
 
 use super::{
-    CloseReason, Event, FilesError, Kind, PeerName, Source, Token,
+    CloseReason, Event, FilesError, Kernel, Kind, PeerName, Readiness, Source, Token,
     access::Access,
     admission::Admission,
     agenda::Agenda,
@@ -16,6 +16,7 @@ use super::{
     connection::{Connection, Notice, Portion, Side, Turn},
     contexts::Contexts,
     dialer::Dialer,
+    kernel::Listener,
     listener::Listeners,
     news::News,
     resolver::Resolver,
@@ -82,7 +83,7 @@ struct Unread {
 /// All connections of a node, accepted and dialed.
 #[derive(Debug)]
 pub(crate) struct Network {
-    registry: Registry,
+    pub(super) kernel: Kernel,
     pub(super) shared: Shared,
     pub(super) connections: Slab<Connection>,
     generation: Generation,
@@ -121,13 +122,14 @@ impl Network {
         config: &Config,
         id: NodeId,
         refusals_max: usize,
-        registry: Registry,
+        kernel: Kernel,
         waker: Arc<Waker>,
+        rng: SmallRng,
     ) -> Self {
         let limits = config.limits.clone();
         let dials_in_clear = config.peers.iter().any(|peer| !peer.is_tls());
         Self {
-            registry,
+            kernel,
             connections: Slab::new(),
             generation: Generation::FIRST,
             channels: Channels::default(),
@@ -148,7 +150,7 @@ impl Network {
             exhaustion_news: News::default(),
             dialer: Dialer::new(&config.peers, &config.proxies, &limits),
             resolver: Resolver::new(waker),
-            rng: SmallRng::from_rng(&mut rand::rng()),
+            rng,
             shared: Shared {
                 limits,
                 slow_peer: config.slow_peer,
@@ -187,6 +189,11 @@ impl Network {
         })
     }
 
+    /// What listening sockets are opened by.
+    pub(crate) fn kernel(&self) -> &Kernel {
+        &self.kernel
+    }
+
     pub(crate) fn tls(&self) -> &tls::Settings {
         &self.tls
     }
@@ -200,12 +207,11 @@ impl Network {
     /// [`Self::load_files`].
     pub(crate) fn add_listener(
         &mut self,
-        mut socket: TcpListener,
+        mut socket: Listener,
         is_tls: bool,
     ) -> io::Result<SocketAddr> {
         let source = Source::Listener(self.listeners.addresses().count());
-        self.registry
-            .register(&mut socket, source.into(), Interest::READABLE)?;
+        self.kernel.watch_listener(&mut socket, source)?;
         self.listeners.add(socket, is_tls)
     }
 
@@ -296,14 +302,13 @@ impl Network {
     }
 
     /// The poll says that the socket of a connection is ready.
-    pub(crate) fn on_connection_ready(
-        &mut self,
-        token: Token,
-        event: &mio::event::Event,
-        now: Instant,
-    ) {
-        let is_end = event.is_read_closed() || event.is_error();
-        let (is_readable, is_writable) = (event.is_readable(), event.is_writable());
+    pub(crate) fn on_connection_ready(&mut self, token: Token, ready: Readiness, now: Instant) {
+        let Readiness {
+            is_readable,
+            is_writable,
+            is_end,
+            ..
+        } = ready;
         self.with(token, now, |connection, _, turn| {
             if is_readable || is_end {
                 connection.on_readable(is_end);
@@ -438,10 +443,9 @@ impl Network {
         self.generation = self.generation.next();
         entry.insert(make(token, &mut self.shared.turn(now)));
         self.with(token, now, |_, _, _| None);
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        let source = Source::Connection(token).into();
         let stream = self.connections[token.slot()].stream();
-        if let Err(error) = self.registry.register(stream, source, interest) {
+        let watched = self.kernel.watch_stream(stream, Source::Connection(token));
+        if let Err(error) = watched {
             self.with(token, now, |connection, _, turn| {
                 connection.fail(&error, turn);
                 None

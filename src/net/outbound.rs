@@ -2,14 +2,12 @@
 
 use std::{io, net::SocketAddr, time::Instant};
 
-use mio::net::TcpStream;
-
 use super::{
     CloseReason, Event, Token,
     connection::{Connection, Notice, Side, Way},
     dialer::{Action, Candidate, DialFailure, DialId, Failure, Outcome, Retry, Tenure},
     network::Network,
-    news, socket,
+    news,
     tls::Encryption,
     tunnel::Tunnel,
     upgrade::Dialing,
@@ -94,7 +92,8 @@ impl Network {
             Ok(encryption) => encryption,
             Err(what) => return self.fail(dial, None, Failure::Other(what), now),
         };
-        let stream = match TcpStream::connect(address) {
+        let unacknowledged_max = self.shared.limits.unacknowledged_max();
+        let stream = match self.kernel.connect(address, None, unacknowledged_max) {
             Ok(stream) => stream,
             Err(error) => {
                 let failure = Failure::Other(format!("{address}: {error}"));
@@ -102,7 +101,6 @@ impl Network {
             }
         };
         self.shared.counters.dials += 1;
-        socket::tune_dialed(&stream, self.shared.limits.unacknowledged_max());
         let token = self.insert(now, |token, turn| {
             let side = Side::Dialed(dial);
             let way = Way { tunnel, encryption };
@@ -125,12 +123,9 @@ impl Network {
         now: Instant,
     ) -> io::Result<Token> {
         let encryption = self.encryption_for(&dialing).map_err(io::Error::other)?;
-        let stream = match source {
-            Some(source) => socket::connect_from(source, address)?,
-            None => TcpStream::connect(address)?,
-        };
+        let unacknowledged_max = self.shared.limits.unacknowledged_max();
+        let stream = self.kernel.connect(address, source, unacknowledged_max)?;
         self.shared.counters.dials += 1;
-        socket::tune_dialed(&stream, self.shared.limits.unacknowledged_max());
         let token = self.insert(now, |token, turn| {
             let side = Side::Client;
             let way = Way {

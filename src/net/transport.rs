@@ -3,9 +3,8 @@
 
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 
-use mio::net::TcpStream;
-
 use super::{
+    kernel::Stream,
     outbox::Outbox,
     tls::{Encryption, Incoming},
 };
@@ -28,7 +27,7 @@ pub(crate) enum Receipt {
 
 #[derive(Debug)]
 pub(crate) struct Transport {
-    stream: TcpStream,
+    stream: Stream,
     encryption: Option<Box<Encryption>>,
     pub(crate) outbox: Outbox,
     /// There may be more to receive. The poll tells only once (it is edge-triggered), so this is kept.
@@ -46,7 +45,7 @@ pub(crate) struct Transport {
 }
 
 impl Transport {
-    pub(crate) fn new(stream: TcpStream, encryption: Option<Box<Encryption>>) -> Self {
+    pub(crate) fn new(stream: Stream, encryption: Option<Box<Encryption>>) -> Self {
         Self {
             stream,
             encryption,
@@ -66,7 +65,7 @@ impl Transport {
         self.encryption = encryption;
     }
 
-    pub(crate) fn stream(&mut self) -> &mut TcpStream {
+    pub(crate) fn stream(&mut self) -> &mut Stream {
         &mut self.stream
     }
 

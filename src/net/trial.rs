@@ -9,9 +9,10 @@ use std::{
 };
 
 use mio::{Events, Poll, Waker};
+use rand::{SeedableRng, rngs::SmallRng};
 use tungstenite::{Message as Frame, WebSocket};
 
-use super::{CloseReason, Event, Kind, Network, Source, Token, frame::Role, listen};
+use super::{CloseReason, Event, Kernel, Kind, Network, Readiness, Source, Token, frame::Role};
 use crate::{
     config::{Config, PeerUrl},
     message::Message,
@@ -42,10 +43,15 @@ impl Trial {
         let poll = Poll::new().expect("a poll");
         let waker = Waker::new(poll.registry(), Source::Waker.into()).expect("a waker");
         let registry = poll.registry().try_clone().expect("a descriptor is left");
-        let (id, refusals_max) = (NodeId::random(), 1);
-        let mut network = Network::new(config, id, refusals_max, registry, Arc::new(waker));
+        let mut rng = SmallRng::from_rng(&mut rand::rng());
+        let (id, refusals_max) = (NodeId::random(&mut rng), 1);
+        let kernel = Kernel::new(registry);
+        let mut network = Network::new(config, id, refusals_max, kernel, Arc::new(waker), rng);
         let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
-        let socket = listen(any_port, Duration::from_secs(9)).expect("a port is free");
+        let socket = network
+            .kernel
+            .listen(any_port, Duration::from_secs(9))
+            .expect("a port is free");
         let address = network
             .add_listener(socket, false)
             .expect("it can be polled");
@@ -72,10 +78,10 @@ impl Trial {
         self.poll
             .poll(&mut self.ready, Some(patience))
             .expect("the poll works");
-        for event in &self.ready {
-            match Source::from(event.token()) {
+        for ready in self.ready.iter().map(Readiness::from) {
+            match ready.source {
                 Source::Connection(token) => {
-                    self.network.on_connection_ready(token, event, self.now);
+                    self.network.on_connection_ready(token, ready, self.now);
                 }
                 Source::Listener(index) => self.network.on_listener_ready(index),
                 _ => self.network.on_resolved(self.now),

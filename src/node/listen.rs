@@ -11,7 +11,7 @@ use crate::{
         BindAddress, Config,
         limits::{DIALS_MAX, REFUSALS_MAX},
     },
-    net::{Network, listen},
+    net::{Listener, Network},
 };
 
 /// Descriptors that are not for accepted connections: standard streams, poll, listeners, files.
@@ -27,7 +27,8 @@ pub(super) fn open(config: &Config, network: &mut Network) -> Result<Option<Stri
     let unacknowledged_max = config.limits.unacknowledged_max();
     let mut name = None;
     for bind in &config.binds {
-        let sockets = sockets_of(bind, |address| listen(address, unacknowledged_max))?;
+        let kernel = network.kernel();
+        let sockets = sockets_of(bind, |address| kernel.listen(address, unacknowledged_max))?;
         for socket in sockets {
             let address = network
                 .add_listener(socket, bind.is_tls())
@@ -41,8 +42,8 @@ pub(super) fn open(config: &Config, network: &mut Network) -> Result<Option<Stri
 /// One socket for each address of a name, all with the same port.
 fn sockets_of(
     bind: &BindAddress,
-    listen: impl Fn(SocketAddr) -> io::Result<mio::net::TcpListener>,
-) -> Result<Vec<mio::net::TcpListener>, StartError> {
+    listen: impl Fn(SocketAddr) -> io::Result<Listener>,
+) -> Result<Vec<Listener>, StartError> {
     let resolved = (bind.host(), bind.port()).to_socket_addrs();
     let resolved = resolved.map_err(|error| StartError::Resolve {
         bind: bind.clone(),
@@ -79,9 +80,9 @@ fn sockets_of(
 /// switched off) is left out as long as there is another.
 fn listen_on_all(
     addresses: &[SocketAddr],
-    listen: impl Fn(SocketAddr) -> io::Result<mio::net::TcpListener>,
-) -> Result<Vec<mio::net::TcpListener>, (SocketAddr, io::Error)> {
-    let mut sockets: Vec<mio::net::TcpListener> = Vec::new();
+    listen: impl Fn(SocketAddr) -> io::Result<Listener>,
+) -> Result<Vec<Listener>, (SocketAddr, io::Error)> {
+    let mut sockets: Vec<Listener> = Vec::new();
     let mut missing = None;
     let mut port = None;
     for address in addresses {

@@ -20,6 +20,10 @@ use std::{
 };
 
 use mio::{Events, Interest, Poll, Waker, unix::SourceFd};
+use rand::{
+    Rng, SeedableRng,
+    rngs::{SmallRng, Xoshiro256PlusPlus},
+};
 use signal_hook::consts::SIGHUP;
 
 use self::{
@@ -34,9 +38,9 @@ pub use self::{
 };
 use crate::{
     config::{Config, PeerUrl},
-    net::{Network, Source},
+    net::{Kernel, Network, Readiness, Source},
     node_id::NodeId,
-    signals::Signals,
+    signals::{Arrived, Signals},
 };
 
 /// Events taken from the poll at once; more wait for the next turn. Few enough that the connections are
@@ -65,6 +69,14 @@ enum State {
     },
 }
 
+/// What the loop does after a turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    /// Sleep until something is ready, but so long at most.
+    Wait(Option<Duration>),
+    End,
+}
+
 impl Node {
     /// Checks the configuration and opens every address to listen on.
     ///
@@ -72,27 +84,54 @@ impl Node {
     /// The configuration contradicts itself, or an address cannot be listened on.
     pub fn new(config: Config) -> Result<Self, StartError> {
         config.check()?;
-        let config = config.without_repeats();
+        let (config, refusals_max) = listen::fit_to_descriptors(config.without_repeats());
         let poll = Poll::new().map_err(StartError::Poll)?;
+        let registry = poll.registry().try_clone().map_err(StartError::Poll)?;
+        let kernel = Kernel::new(registry);
+        Self::on(
+            poll,
+            kernel,
+            &config,
+            refusals_max,
+            &mut rand::rng(),
+            clock(),
+        )
+    }
+
+    /// A node whose sockets are those of `kernel`, and whose chances and time others decide.
+    fn on(
+        poll: Poll,
+        kernel: Kernel,
+        config: &Config,
+        refusals_max: usize,
+        rng: &mut impl Rng,
+        now: Instant,
+    ) -> Result<Self, StartError> {
         let waker = Waker::new(poll.registry(), Source::Waker.into()).map_err(StartError::Poll)?;
         let waker = Arc::new(waker);
-        let registry = poll.registry().try_clone().map_err(StartError::Poll)?;
-        let (config, refusals_max) = listen::fit_to_descriptors(config);
-        let id = NodeId::random();
-        let mut network = Network::new(&config, id, refusals_max, registry, Arc::clone(&waker));
+        let id = NodeId::random(rng);
+        let mut network = Network::new(
+            config,
+            id,
+            refusals_max,
+            kernel,
+            Arc::clone(&waker),
+            SmallRng::from_rng(rng),
+        );
         network.load_files(config.peers.iter().any(PeerUrl::is_tls))?;
-        let name = listen::open(&config, &mut network)?;
+        let name = listen::open(config, &mut network)?;
         // Others guess where to dial us by our ports. With TLS they need the name in the certificate, too.
         let addresses = network.listening_addresses().into_iter();
         let clear = addresses.filter(|(_, is_tls)| !is_tls);
         let ports = clear.map(|(address, _)| address.port()).collect();
+        let relay_rng = Xoshiro256PlusPlus::from_rng(rng);
         Ok(Self {
             poll,
             network,
-            relay: Relay::new(&config, id, ports, clock()),
+            relay: Relay::new(config, id, ports, relay_rng, now),
             mailbox: Arc::new(Mailbox::new(waker, &config.limits)),
             signals: None,
-            broadcast: Broadcast::new(&config, name),
+            broadcast: Broadcast::new(config, name),
             shutdown_timeout: config.limits.shutdown_timeout,
             state: State::Running,
         })
@@ -150,30 +189,34 @@ impl Node {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => ready.clear(),
                 result => result.map_err(RunError)?,
             }
-            let now = clock();
-            self.turn(&ready, now, output);
-            if let State::Stopping { until } = self.state {
-                let left = self.network.len();
-                if left == 0 || now >= until {
-                    if left > 0 {
-                        log::warn!("{left} connections did not end in time");
-                    }
-                    return Ok(());
-                }
+            let ready = ready.iter().map(Readiness::from);
+            match self.turn(ready, clock(), output) {
+                Next::Wait(patience) => timeout = patience,
+                Next::End => return Ok(()),
             }
-            timeout = self.timeout(now);
         }
     }
 
-    fn turn(&mut self, ready: &Events, now: Instant, output: &mut dyn Output) {
+    /// One turn of the loop, with what the poll has told.
+    fn turn(
+        &mut self,
+        ready: impl IntoIterator<Item = Readiness>,
+        now: Instant,
+        output: &mut dyn Output,
+    ) -> Next {
         self.network.counters().turns += 1;
         let mut is_woken = false;
-        for event in ready {
-            match Source::from(event.token()) {
-                Source::Connection(token) => self.network.on_connection_ready(token, event, now),
+        for ready in ready {
+            match ready.source {
+                Source::Connection(token) => self.network.on_connection_ready(token, ready, now),
                 Source::Listener(index) => self.network.on_listener_ready(index),
                 Source::Waker => is_woken = true,
-                Source::Signals => self.on_signals(now),
+                Source::Signals => {
+                    if let Some(signals) = &mut self.signals {
+                        let arrived = signals.take();
+                        self.on_signals(arrived, now);
+                    }
+                }
                 // The flush at the end of the turn is all that it takes.
                 Source::Output => {}
             }
@@ -211,6 +254,21 @@ impl Node {
         output.flush();
         self.relay.count(self.network.counters());
         self.mailbox.report(*self.network.counters());
+        self.next(now)
+    }
+
+    /// What comes after a turn.
+    fn next(&self, now: Instant) -> Next {
+        if let State::Stopping { until } = self.state {
+            let left = self.network.len();
+            if left == 0 || now >= until {
+                if left > 0 {
+                    log::warn!("{left} connections did not end in time");
+                }
+                return Next::End;
+            }
+        }
+        Next::Wait(self.timeout(now))
     }
 
     /// How long the poll may sleep: until something is due, and for ever if nothing is.
@@ -262,11 +320,7 @@ impl Node {
         }
     }
 
-    fn on_signals(&mut self, now: Instant) {
-        let Some(signals) = &mut self.signals else {
-            return;
-        };
-        let arrived = signals.take();
+    fn on_signals(&mut self, arrived: Arrived, now: Instant) {
         if arrived.is_other {
             self.reload();
         }

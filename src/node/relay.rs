@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rand::{SeedableRng, rngs::Xoshiro256PlusPlus};
+use rand::rngs::Xoshiro256PlusPlus;
 
 use super::{
     output::{Output, Received},
@@ -65,7 +65,13 @@ pub(super) struct Relay {
 }
 
 impl Relay {
-    pub(super) fn new(config: &Config, id: NodeId, mut ports: Vec<u16>, now: Instant) -> Self {
+    pub(super) fn new(
+        config: &Config,
+        id: NodeId,
+        mut ports: Vec<u16>,
+        rng: Xoshiro256PlusPlus,
+        now: Instant,
+    ) -> Self {
         // A name with two addresses has one port.
         ports.sort_unstable();
         ports.dedup();
@@ -75,7 +81,6 @@ impl Relay {
             ports,
             message_bytes_max: config.limits.message_bytes_max,
         };
-        let rng = Xoshiro256PlusPlus::from_rng(&mut rand::rng());
         Self {
             mesh: Mesh::new(config.mesh.clone(), place, rng, now),
             configured: config.peers.clone(),

@@ -14,7 +14,6 @@ use std::{
 };
 
 use bytes::Bytes;
-use mio::net::TcpStream;
 
 pub(crate) use self::receiving::Portion;
 
@@ -26,6 +25,7 @@ use super::{
     dialer::DialId,
     frame,
     keepalive::{Check, KeepAlive},
+    kernel::Stream,
     session::Session,
     timer::Deadlines,
     tls::Encryption,
@@ -146,7 +146,7 @@ pub(crate) struct Connection {
 impl Connection {
     pub(crate) fn accepted(
         token: Token,
-        stream: TcpStream,
+        stream: Stream,
         encryption: Option<Box<Encryption>>,
         remote: SocketAddr,
         turn: &mut Turn<'_>,
@@ -168,7 +168,7 @@ impl Connection {
     /// An accepted connection that only hears `refusal`, in clear.
     pub(crate) fn refused(
         token: Token,
-        stream: TcpStream,
+        stream: Stream,
         remote: SocketAddr,
         refusal: Bytes,
         turn: &mut Turn<'_>,
@@ -191,7 +191,7 @@ impl Connection {
     pub(crate) fn outbound(
         token: Token,
         side: Side,
-        stream: TcpStream,
+        stream: Stream,
         way: Way,
         remote: SocketAddr,
         dialing: Dialing,
@@ -273,7 +273,7 @@ impl Connection {
         self.rights
     }
 
-    pub(crate) fn stream(&mut self) -> &mut TcpStream {
+    pub(crate) fn stream(&mut self) -> &mut Stream {
         self.transport.stream()
     }
 

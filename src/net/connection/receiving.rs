@@ -5,8 +5,6 @@ use std::{
     mem,
 };
 
-use mio::net::TcpStream;
-
 use super::{Connection, Notice, Phase, Side, Turn};
 use crate::{
     config::limits::{LINGER_TIMEOUT, MESH_HEAD_BYTES_MAX, TLS_STEP_BYTES},
@@ -14,6 +12,7 @@ use crate::{
         Kind,
         close::CloseReason,
         frame::Role,
+        kernel::Stream,
         session::{self, Session},
         tls,
         transport::Receipt,
@@ -341,7 +340,7 @@ impl Connection {
 }
 
 /// Whether a socket that was told to connect is connected; not yet is no error.
-fn connect_result(stream: &mut TcpStream) -> io::Result<bool> {
+fn connect_result(stream: &mut Stream) -> io::Result<bool> {
     if let Some(error) = stream.take_error()? {
         return Err(error);
     }
