@@ -89,6 +89,8 @@
 //!   else is a plain peer, and that a server declines the offer is no reason not to be connected.
 //! - Who may come in is judged with the request head, before anything is kept of who asks; of a token nothing is kept
 //!   but its hash, and of what it allows two rights of the connection.
+//! - Whom a proxy asks for is known with the request head. Until then its connection counts among all, and for no
+//!   address; from then on it is one of its client, in every respect.
 //! - A plain peer that may listen is in the index of its channel from the upgrade until its slot is free.
 //! - What waits for a peer in user space is in its outbox, all of it, and counted. Tungstenite works on
 //!   a stream that queues every write at once, so its own buffer is always empty. With TLS, beside it are the

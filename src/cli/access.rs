@@ -9,11 +9,12 @@ use super::typed::{switch, typed};
 
 /// Variables that keep somebody out: set to nothing they are an error and not unset, or a slip in a configuration file
 /// would open the node to all.
-pub(super) const GUARDS: [&str; 4] = [
+pub(super) const GUARDS: [&str; 5] = [
     "WSMESH_ALLOW",
     "WSMESH_DENY",
     "WSMESH_TLS_CLIENT_CA",
     "WSMESH_TOKEN_FILE",
+    "WSMESH_TRUST_FORWARDED_FOR",
 ];
 
 #[derive(Debug, Args)]
@@ -67,6 +68,20 @@ pub(super) struct AccessOptions {
     #[arg(value_parser = typed::<Subnet>())]
     deny: Vec<Subnet>,
 
+    /// Believe proxies at these addresses whom they ask for
+    ///
+    /// In X-Forwarded-For or Forwarded, to which the proxy must add the address of its client: the last one
+    /// there that is not of these proxies itself. All limits by address, --allow, --deny, output and logs
+    /// then go by it. What others say there is left aside. A list with commas, and may be repeated.
+    #[arg(
+        long,
+        env = "WSMESH_TRUST_FORWARDED_FOR",
+        value_name = "ADDRESSES",
+        value_delimiter = ','
+    )]
+    #[arg(value_parser = typed::<Subnet>())]
+    trust_forwarded_for: Vec<Subnet>,
+
     /// Let in pages of these origins (https://host[:port], null, any)
     ///
     /// A browser connects to wherever a page wants, so a page must come from the host that it connects to, or
@@ -90,6 +105,7 @@ impl From<AccessOptions> for AccessConfig {
             peer_token_file: options.peer_token_file,
             allow: options.allow,
             deny: options.deny,
+            trusted_proxies: options.trust_forwarded_for,
             origins: options.allow_origin,
         }
     }

@@ -23,6 +23,10 @@ pub struct AccessConfig {
     pub allow: Vec<Subnet>,
     /// Where no peer may connect from, also if it is in [`Self::allow`] (`--deny`).
     pub deny: Vec<Subnet>,
+    /// Proxies that say in `X-Forwarded-For` or `Forwarded` whom they ask for (`--trust-forwarded-for`). What they say
+    /// is believed, so everything that goes by address goes by that of their clients. Default: none, and nobody
+    /// is believed.
+    pub trusted_proxies: Vec<Subnet>,
     /// Pages that browsers may connect from, beside those of the same host (`--allow-origin`).
     pub origins: Vec<AllowedOrigin>,
 }
@@ -30,6 +34,14 @@ pub struct AccessConfig {
 impl AccessConfig {
     /// Checks that what is given makes sense together.
     pub(super) fn check(&self) -> Result<(), ConfigError> {
+        if let Some(range) = self
+            .trusted_proxies
+            .iter()
+            .find(|range| range.is_everywhere())
+        {
+            let range = *range;
+            return Err(ConfigError::TrustsEverybody { range });
+        }
         match self.token_in_url && self.token_file.is_none() {
             true => Err(ConfigError::TokenInUrlUnused),
             false => Ok(()),

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{BindAddress, PeerUrl, Size, Time, limits};
+use super::{BindAddress, PeerUrl, Size, Subnet, Time, limits};
 use crate::printable::Printable;
 
 /// Why a [`Config`](super::Config) cannot work. Names the flags and what was given.
@@ -139,6 +139,15 @@ pub enum ConfigError {
         "--token-in-url without --token-file: no token is needed here; give a file of tokens, or leave it out"
     )]
     TokenInUrlUnused,
+    /// Everybody is said to be a proxy.
+    #[error(
+        "--trust-forwarded-for {range} believes everybody, so whoever connects could say to be somebody else: name \
+         the addresses of your proxy"
+    )]
+    TrustsEverybody {
+        /// What was given.
+        range: Subnet,
+    },
     /// A text for each peer where one text goes to all.
     #[error(
         "--message has {{index}}, the number of the receiving peer, but --broadcast-scope mesh \

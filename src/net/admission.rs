@@ -141,14 +141,26 @@ impl Admission {
         }
     }
 
-    /// Admits a connection, or says why not. Each admitted one is given back with [`Self::release`].
-    pub(crate) fn admit(&mut self, address: IpAddr) -> Result<(), Denial> {
+    /// Admits a connection, or says why not; without an address one of a proxy, until it is known whom that asks for.
+    /// Each admitted one is given back with [`Self::release`].
+    pub(crate) fn admit(&mut self, address: Option<IpAddr>) -> Result<(), Denial> {
         if self.is_full {
             return Err(Denial::Full);
         }
         if self.all.handshaking >= self.max.handshaking {
             return Err(Denial::HandshakesFull);
         }
+        if let Some(address) = address {
+            self.place(address)?;
+        }
+        self.all.admit();
+        self.is_full = self.all.admitted >= self.max.admitted;
+        Ok(())
+    }
+
+    /// Lets an admitted connection of a proxy count for the address that the proxy asks for, or says why not. From then
+    /// on it has that address.
+    pub(crate) fn place(&mut self, address: IpAddr) -> Result<(), Denial> {
         let bounds = [
             (
                 self.per_address_max,
@@ -170,18 +182,16 @@ impl Admission {
                 return Err(handshakes_full);
             }
         }
-        self.all.admit();
         for place in places(address) {
             self.by_place.entry(place).or_default().admit();
         }
-        self.is_full = self.all.admitted >= self.max.admitted;
         Ok(())
     }
 
     /// An admitted connection has upgraded, or been answered otherwise, or ended before.
-    pub(crate) fn on_handshake_over(&mut self, address: IpAddr) {
+    pub(crate) fn on_handshake_over(&mut self, address: Option<IpAddr>) {
         self.all.handshaking -= 1;
-        for place in places(address) {
+        for place in address.into_iter().flat_map(places) {
             if let Some(count) = self.by_place.get_mut(&place) {
                 count.handshaking -= 1;
             }
@@ -189,8 +199,8 @@ impl Admission {
     }
 
     /// An admitted connection is gone. Returns whether there is room again after there was none.
-    pub(crate) fn release(&mut self, address: IpAddr) -> bool {
-        for place in places(address) {
+    pub(crate) fn release(&mut self, address: Option<IpAddr>) -> bool {
+        for place in address.into_iter().flat_map(places) {
             debug_assert!(self.by_place.contains_key(&place));
             if let Some(count) = self.by_place.get_mut(&place) {
                 count.admitted -= 1;
@@ -220,10 +230,12 @@ impl Admission {
 mod tests {
     use std::net::Ipv4Addr;
 
+    use proptest::prelude::*;
+
     use super::*;
 
-    fn address(last: u8) -> IpAddr {
-        Ipv4Addr::new(127, 0, 0, last).into()
+    fn address(last: u8) -> Option<IpAddr> {
+        Some(Ipv4Addr::new(127, 0, 0, last).into())
     }
 
     fn admission(connections: usize, per_address: usize, handshakes: usize) -> Admission {
@@ -236,7 +248,7 @@ mod tests {
     }
 
     /// Admits a connection that upgrades at once.
-    fn admit(admission: &mut Admission, address: IpAddr) -> Result<(), Denial> {
+    fn admit(admission: &mut Admission, address: Option<IpAddr>) -> Result<(), Denial> {
         let result = admission.admit(address);
         if result.is_ok() {
             admission.on_handshake_over(address);
@@ -304,7 +316,7 @@ mod tests {
     #[test]
     fn all_addresses_of_a_subnet_of_ipv6_are_one() {
         let mut admission = admission(100, 2, 100);
-        let address = |text: &str| text.parse().unwrap();
+        let address = |text: &str| Some(text.parse().unwrap());
         assert_eq!(admit(&mut admission, address("2001:db8::1")), Ok(()));
         assert_eq!(admit(&mut admission, address("2001:db8::ffff:2")), Ok(()));
         let third = address("2001:db8::3");
@@ -320,8 +332,8 @@ mod tests {
             handshakes_max: 100,
             ..Limits::default()
         };
-        let of_network = |last| IpAddr::from([203, 0, 113, last]);
-        let other = IpAddr::from([203, 0, 114, 1]);
+        let of_network = |last| Some(IpAddr::from([203, 0, 113, last]));
+        let other = Some(IpAddr::from([203, 0, 114, 1]));
         let mut admission = Admission::new(&limits(5));
         for last in 0..5 {
             assert_eq!(admit(&mut admission, of_network(last)), Ok(()));
@@ -350,6 +362,82 @@ mod tests {
         });
         for last in 1..=3 {
             assert_eq!(admit(&mut admission, address(last)), Ok(()));
+        }
+    }
+
+    #[test]
+    fn a_proxy_has_room_for_the_clients_of_many_addresses() {
+        let mut admission = admission(100, 2, 100);
+        for last in 1..=20 {
+            assert_eq!(admission.admit(None), Ok(()));
+            assert_eq!(
+                admission.place(Ipv4Addr::new(127, 0, 0, last).into()),
+                Ok(())
+            );
+        }
+        // Of one address there are no more by the proxy than without it.
+        let here = Ipv4Addr::new(127, 0, 0, 1).into();
+        assert_eq!(admission.admit(None), Ok(()));
+        assert_eq!(admission.place(here), Ok(()));
+        assert_eq!(admission.admit(None), Ok(()));
+        assert_eq!(admission.place(here), Err(Denial::AddressFull));
+        assert_eq!(admission.admit(Some(here)), Err(Denial::AddressFull));
+        // Who was denied is given back as it was admitted: for no address.
+        admission.on_handshake_over(None);
+        admission.release(None);
+        assert_eq!(admission.admitted(), 21);
+    }
+
+    proptest! {
+        /// Whoever comes, by a proxy or without, is placed or denied, upgrades and goes: what is counted is what is there.
+        #[test]
+        fn what_is_counted_is_what_is_there(
+            steps in prop::collection::vec((0u8..5, any::<prop::sample::Index>(), 1u8..5), 1..200),
+        ) {
+            let mut admission = admission(20, 4, 12);
+            // Each with its address, and whether it has still to upgrade.
+            let mut there: Vec<(Option<IpAddr>, bool)> = Vec::new();
+            for (step, index, last) in steps {
+                match step {
+                    0 | 1 => {
+                        let address = address(last).filter(|_| step == 0);
+                        if admission.admit(address).is_ok() {
+                            there.push((address, true));
+                        }
+                    }
+                    _ if there.is_empty() => {}
+                    2 => {
+                        let (address, is_handshaking) = index.get(&there);
+                        let place = Ipv4Addr::new(127, 0, 0, last).into();
+                        if address.is_none() && *is_handshaking && admission.place(place).is_ok() {
+                            let at = index.index(there.len());
+                            there[at].0 = Some(place);
+                        }
+                    }
+                    3 => {
+                        let at = index.index(there.len());
+                        if std::mem::take(&mut there[at].1) {
+                            admission.on_handshake_over(there[at].0);
+                        }
+                    }
+                    _ => {
+                        let (address, is_handshaking) = there.swap_remove(index.index(there.len()));
+                        if is_handshaking {
+                            admission.on_handshake_over(address);
+                        }
+                        admission.release(address);
+                    }
+                }
+                prop_assert_eq!(admission.admitted(), there.len());
+                let handshaking = there.iter().filter(|(_, is_handshaking)| *is_handshaking);
+                prop_assert_eq!(admission.all.handshaking, handshaking.count());
+                for last in 1..5 {
+                    let of_place = there.iter().filter(|(of, _)| *of == address(last)).count();
+                    let place = places(address(last).expect("it is one")).next().expect("it is its own");
+                    let counted = admission.by_place.get(&place).map_or(0, |count| count.admitted);
+                    prop_assert!(counted == of_place && of_place <= 4, "{counted} {of_place}");
+                }
+            }
         }
     }
 }

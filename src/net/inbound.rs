@@ -5,8 +5,13 @@ use std::{io::Write as _, net::SocketAddr, time::Instant};
 use bytes::Bytes;
 
 use super::{
-    CloseReason, admission::Denial, connection::Connection, kernel::Stream, listener::Accepted,
-    network::Network, tls,
+    CloseReason,
+    admission::Denial,
+    connection::Connection,
+    kernel::Stream,
+    listener::Accepted,
+    network::{Network, Shared},
+    tls,
 };
 use crate::config::limits::ACCEPTS_PER_TURN;
 
@@ -42,16 +47,22 @@ impl Network {
     }
 
     fn admit(&mut self, stream: Stream, remote: SocketAddr, is_tls: bool, now: Instant) {
-        let was_full = self.admission.is_full();
-        let admitted = match self.shared.access.admits(remote.ip()) {
-            true => self.admission.admit(remote.ip()),
-            false => Err(Denial::Barred),
+        let Shared {
+            access, admission, ..
+        } = &mut self.shared;
+        let was_full = admission.is_full();
+        // Whom a proxy asks for stands in its request.
+        let is_of_proxy = access.is_proxy(remote.ip());
+        let address = (!is_of_proxy).then(|| remote.ip());
+        let admitted = match address {
+            Some(address) if !access.admits(address) => Err(Denial::Barred),
+            address => admission.admit(address),
         };
         if let Err(denial) = admitted {
             return self.refuse(denial, stream, remote, is_tls, now);
         }
-        if !was_full && self.admission.is_full() {
-            let admitted = self.admission.admitted();
+        if !was_full && self.shared.admission.is_full() {
+            let admitted = self.shared.admission.admitted();
             log::warn!("{admitted} connections: full, further ones hear 503 until some have gone");
         }
         let unacknowledged_max = self.shared.limits.unacknowledged_max();
@@ -63,12 +74,12 @@ impl Network {
         if encryption.is_none() && is_tls {
             // In clear it must not go on. Without random numbers, for example, there is no TLS.
             log::error!("TLS cannot begin with {remote}: dropping the connection");
-            self.admission.on_handshake_over(remote.ip());
-            self.admission.release(remote.ip());
+            self.shared.admission.on_handshake_over(address);
+            self.shared.admission.release(address);
             return;
         }
         self.insert(now, |token, turn| {
-            Connection::accepted(token, stream, encryption, remote, turn)
+            Connection::accepted(token, stream, encryption, remote, is_of_proxy, turn)
         });
     }
 
@@ -118,8 +129,9 @@ impl Network {
     /// An admitted connection has ended.
     pub(super) fn on_accepted_gone(&mut self, connection: &Connection, now: Instant) {
         let remote = connection.remote();
-        if self.admission.release(remote.ip()) {
-            log::info!("{} connections: accepting again", self.admission.admitted());
+        let admission = &mut self.shared.admission;
+        if admission.release(connection.counts_for()) {
+            log::info!("{} connections: accepting again", admission.admitted());
         }
         if !connection.was_open() {
             let reason = connection.reason();

@@ -37,6 +37,7 @@ pub(super) struct Shared {
     slow_peer: SlowPeer,
     pub(super) id: NodeId,
     pub(super) access: Access,
+    pub(super) admission: Admission,
     deadlines: Deadlines,
     contexts: Contexts,
     pub(super) counters: Counters,
@@ -50,6 +51,7 @@ impl Shared {
             slow_peer: self.slow_peer,
             id: self.id,
             access: &self.access,
+            admission: &mut self.admission,
             deadlines: &mut self.deadlines,
             contexts: &mut self.contexts,
             counters: &mut self.counters,
@@ -100,7 +102,6 @@ pub(crate) struct Network {
     /// What the node is still to be told.
     pub(super) events: VecDeque<Event>,
     pub(super) listeners: Listeners,
-    pub(super) admission: Admission,
     pub(super) refusals: usize,
     pub(super) refusals_max: usize,
     pub(super) refusal_news: News,
@@ -140,7 +141,6 @@ impl Network {
             budget: 0,
             events: VecDeque::new(),
             listeners: Listeners::default(),
-            admission: Admission::new(&limits),
             refusals: 0,
             refusals_max,
             refusal_news: News::default(),
@@ -152,6 +152,7 @@ impl Network {
             resolver: Resolver::new(waker),
             rng,
             shared: Shared {
+                admission: Admission::new(&limits),
                 limits,
                 slow_peer: config.slow_peer,
                 id,
@@ -476,7 +477,8 @@ impl Network {
         let before = Before::of(connection);
         let notice = act(connection, &mut self.buffer, &mut self.shared.turn(now));
         if before.was_handshaking && !connection.is_handshaking() {
-            self.admission.on_handshake_over(connection.remote().ip());
+            let address = connection.counts_for();
+            self.shared.admission.on_handshake_over(address);
         }
         self.agenda
             .note(connection, before.was_ended, &self.shared.limits);

@@ -18,6 +18,7 @@ mod bench;
 mod detour;
 mod dialing;
 mod foreign;
+mod forwarded;
 mod frames;
 mod house;
 mod idle;

@@ -95,6 +95,12 @@ impl Access {
         (allow.is_empty() || is_in(allow)) && !is_in(deny)
     }
 
+    /// Whether it is believed whom this address asks for.
+    pub(super) fn is_proxy(&self, address: IpAddr) -> bool {
+        let proxies = &self.config.trusted_proxies;
+        proxies.iter().any(|range| range.contains(address))
+    }
+
     /// Whether people of other machines come in by an address of ours, whoever they are.
     pub(super) fn is_open(&self, address: IpAddr, wants_certificate: bool) -> bool {
         let allow = &self.config.allow;

@@ -9,7 +9,7 @@ mod sending;
 
 use std::{
     io, mem,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     time::{Duration, Instant},
 };
 
@@ -20,6 +20,7 @@ pub(crate) use self::receiving::Portion;
 use super::{
     Kind,
     access::{Access, Rights},
+    admission::Admission,
     close::CloseReason,
     contexts::Contexts,
     dialer::DialId,
@@ -49,6 +50,7 @@ pub(crate) struct Turn<'a> {
     pub(crate) slow_peer: SlowPeer,
     pub(crate) id: NodeId,
     pub(crate) access: &'a Access,
+    pub(crate) admission: &'a mut Admission,
     pub(crate) deadlines: &'a mut Deadlines,
     pub(crate) contexts: &'a mut Contexts,
     pub(crate) counters: &'a mut Counters,
@@ -119,6 +121,8 @@ pub(crate) struct Connection {
     token: Token,
     side: Side,
     remote: SocketAddr,
+    /// A proxy has opened it, and has not said yet whom it asks for.
+    is_of_proxy: bool,
     phase: Phase,
     transport: Transport,
     /// The path of the upgrade request, unless it is the plain `/`.
@@ -149,20 +153,17 @@ impl Connection {
         stream: Stream,
         encryption: Option<Box<Encryption>>,
         remote: SocketAddr,
+        is_of_proxy: bool,
         turn: &mut Turn<'_>,
     ) -> Self {
         let phase = Phase::Request(Vec::new());
         let timeout = turn.limits.handshake_timeout;
         let transport = Transport::new(stream, encryption);
-        Self::new(
-            token,
-            Side::Accepted,
-            transport,
-            remote,
-            phase,
-            timeout,
-            turn,
-        )
+        let side = Side::Accepted;
+        Self {
+            is_of_proxy,
+            ..Self::new(token, side, transport, remote, phase, timeout, turn)
+        }
     }
 
     /// An accepted connection that only hears `refusal`, in clear.
@@ -227,6 +228,7 @@ impl Connection {
             token,
             side,
             remote,
+            is_of_proxy: false,
             phase,
             transport,
             path: None,
@@ -254,8 +256,14 @@ impl Connection {
         self.side
     }
 
+    /// Where it comes from or leads to: its other end, or that of the client that a trusted proxy asks for.
     pub(crate) fn remote(&self) -> SocketAddr {
         self.remote
+    }
+
+    /// The address that an accepted one counts for; `None` where a proxy has not said whom it asks for.
+    pub(crate) fn counts_for(&self) -> Option<IpAddr> {
+        (!self.is_of_proxy).then(|| self.remote.ip())
     }
 
     /// What the peer is, once the upgrade is done.
@@ -435,12 +443,16 @@ impl Connection {
     fn answer(&mut self, refusal: &Refusal, with_body: bool, turn: &mut Turn<'_>) {
         turn.counters.requests_answered += 1;
         let text = refusal.to_string();
-        let reason = match refusal.is_denial() {
-            true => {
+        let reason = match refusal.status {
+            Status::Unauthorized | Status::Forbidden => {
                 turn.counters.refused_access += 1;
                 CloseReason::Denied(text)
             }
-            false => CloseReason::Answered(text),
+            Status::TooManyRequests => {
+                turn.counters.refused_per_address += 1;
+                CloseReason::Denied(text)
+            }
+            _ => CloseReason::Answered(text),
         };
         self.reason.get_or_insert(reason);
         self.transport

@@ -10,6 +10,7 @@ use crate::{
     config::limits::{LINGER_TIMEOUT, MESH_HEAD_BYTES_MAX, TLS_STEP_BYTES},
     net::{
         Kind,
+        admission::Denial,
         close::CloseReason,
         frame::Role,
         kernel::Stream,
@@ -17,7 +18,7 @@ use crate::{
         tls,
         transport::Receipt,
         tunnel::Step,
-        upgrade::{self, Dialing, Request, Response},
+        upgrade::{self, Dialing, Refusal, Request, Response},
     },
 };
 
@@ -215,7 +216,15 @@ impl Connection {
 
     /// Judges a request head. Returns its length if it is an upgrade and granted.
     fn on_request(&mut self, bytes: &[u8], turn: &mut Turn<'_>) -> Option<usize> {
-        match upgrade::judge_request(bytes, turn.limits.head_bytes_max, turn.id, turn.access) {
+        let head_bytes_max = turn.limits.head_bytes_max;
+        let request = upgrade::judge_request(bytes, head_bytes_max, turn.id, turn.access);
+        if request != Request::Incomplete
+            && let Err(refusal) = self.identify(bytes, turn)
+        {
+            self.answer(&refusal, !bytes.starts_with(b"HEAD "), turn);
+            return None;
+        }
+        match request {
             Request::Incomplete => {
                 self.phase = Phase::Request(bytes.to_vec());
                 None
@@ -246,6 +255,26 @@ impl Connection {
                 Some(head_len)
             }
         }
+    }
+
+    /// Finds out whom a proxy asks for, and from then on is a connection of that one, if it may come in.
+    fn identify(&mut self, head: &[u8], turn: &mut Turn<'_>) -> Result<(), Refusal> {
+        if !self.is_of_proxy {
+            return Ok(());
+        }
+        let is_proxy = |address| turn.access.is_proxy(address);
+        let client = upgrade::client_of(head, turn.limits.head_bytes_max, self.remote, is_proxy)?;
+        // What is no head is answered so.
+        let Some(client) = client else {
+            return Ok(());
+        };
+        self.remote = client;
+        if !turn.access.admits(client.ip()) {
+            return Err(Denial::Barred.refusal());
+        }
+        turn.admission.place(client.ip()).map_err(Denial::refusal)?;
+        self.is_of_proxy = false;
+        Ok(())
     }
 
     /// Judges a response head. Returns its length if it grants the upgrade.

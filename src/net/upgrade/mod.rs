@@ -5,12 +5,14 @@
 //! no Host, and have limits of their own.
 
 mod claim;
+mod forwarded;
 mod head;
 mod refusal;
 mod request;
 mod response;
 
 pub(crate) use self::{
+    forwarded::client_of,
     head::gather,
     refusal::{Refusal, Status, TLS_ONLY},
     request::{Request, judge_request},

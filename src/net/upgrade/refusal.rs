@@ -99,11 +99,6 @@ impl Refusal {
         }
     }
 
-    /// Whether it says that who asks may not come in.
-    pub(crate) fn is_denial(&self) -> bool {
-        matches!(self.status, Status::Unauthorized | Status::Forbidden)
-    }
-
     /// The whole HTTP response; to a HEAD request it goes without its body.
     pub(crate) fn response(&self, with_body: bool, id: NodeId) -> Vec<u8> {
         let Self { status, reason, .. } = self;
