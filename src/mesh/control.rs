@@ -67,6 +67,9 @@ pub(super) struct Hello {
     /// the mesh can be joined.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) urgent: bool,
+    /// To who has dialed: there is another connection that you have dialed, before this one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) known: bool,
     /// By origin, up to which sequence it has everything. Absent: it begins now, and wants nothing from before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) have: Option<BTreeMap<String, u32>>,
@@ -217,6 +220,7 @@ mod tests {
             degree_max: 12,
             max_message: 1024,
             urgent: false,
+            known: false,
             have: None,
             age: None,
         }
@@ -247,6 +251,15 @@ mod tests {
                     max_message: 0,
                     have: Some(BTreeMap::from([(id.to_owned(), 7)])),
                     age: Some(250),
+                    ..hello()
+                }),
+            ),
+            (
+                format!(
+                    r#"{{"type":"hello","min":1,"max":1,"id":"{id}","network":"default","role":"peer","ports":[8080],"degree":2,"degree_max":12,"max_message":1024,"known":true}}"#
+                ),
+                Control::Hello(Hello {
+                    known: true,
                     ..hello()
                 }),
             ),

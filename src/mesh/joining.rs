@@ -15,7 +15,7 @@ use super::{
     Mesh, News, PeerKey, Side, code,
     codec::MessageId,
     control::{Beacon, Control, Hello, Role, URL_BYTES_MAX, VERSION_MAX, VERSION_MIN},
-    leaving::Fate,
+    leaving::{ANOTHER_IS_KEPT, Fate},
     neighbors::{ALONE_FOR, CLAIMS_MAX, GREETING_TIMEOUT, Member, Neighbor, Reach, Stage},
     overlay::{Purpose, Rest},
     tree::{self, Verdict},
@@ -31,6 +31,8 @@ use crate::{
 const GREETINGS_MAX: usize = 256;
 /// What a neighbor that seems to be silent may still need to be heard.
 const SILENCE_GRACE: Duration = Duration::from_secs(1);
+/// A connection by which something came within this time is good: beacons come twice as often.
+const IN_USE: Duration = Duration::from_secs(10);
 /// Connections to one node, until it is settled which one stays.
 const DOUBLES_MAX: usize = 2;
 
@@ -230,6 +232,7 @@ impl Mesh {
             degree_max: self.config.degree_max() as u32,
             max_message: self.place.message_bytes_max as u64,
             urgent: is_alone || purpose == Some(&Purpose::Revive),
+            known: false,
             have: wants_what_was.then(|| self.seen.have()),
             age: self.begun_at.map(|at| {
                 let age = now.saturating_duration_since(at);
@@ -285,9 +288,34 @@ impl Mesh {
             self.release(peer, code::NORMAL, reason, now);
         } else if is_accepted && connections == 0 && !self.has_room_for(&member, &hello, now) {
             self.redirect(peer, &member.urls, "full", now);
+        } else if !is_accepted && !self.wants_another(peer, &hello, now) {
+            self.leave_out(peer, member, now);
         } else {
             self.take_in(peer, member, hello, now);
         }
+    }
+
+    /// Whether a node that was dialed is to be spoken with on this connection too. If it knows another one by which
+    /// it was heard lately, that one is good, and if it does not, it has lost it. When the hellos of both are still
+    /// on their way, they may come in another order.
+    pub(super) fn wants_another(&self, peer: PeerKey, hello: &Hello, now: Instant) -> bool {
+        let mut dialed = self.neighbors.connections_by(hello.id, true);
+        let is_older_good =
+            dialed.any(|older| now.saturating_duration_since(older.heard_at) < IN_USE);
+        !hello.known || !(is_older_good || self.neighbors.awaits_hello_but(peer))
+    }
+
+    /// Closes a connection to somebody who has another one. The addresses of both are its own.
+    fn leave_out(&mut self, peer: PeerKey, member: Member, now: Instant) {
+        if let Some(neighbor) = self.neighbors.get_mut(peer) {
+            neighbor.has_met = true;
+        }
+        let other = self.neighbors.connections_to(member.id).next();
+        let other = other.map(|(other, _)| other);
+        if let Some(other) = other.and_then(|other| self.neighbors.member_mut(other)) {
+            other.add_urls(member.urls);
+        }
+        self.release(peer, code::NORMAL, ANOTHER_IS_KEPT, now);
     }
 
     /// Why a node is not taken in, whoever has dialed.
@@ -409,14 +437,21 @@ impl Mesh {
 
     fn take_in(&mut self, peer: PeerKey, member: Member, hello: Hello, now: Instant) {
         let id = member.id;
-        let Some(neighbor) = self.neighbors.get_mut(peer) else {
+        let Some(neighbor) = self.neighbors.get(peer) else {
             return;
         };
         let (is_accepted, purpose) = (neighbor.side == Side::Accepted, neighbor.purpose.clone());
+        let known = is_accepted && self.neighbors.connections_by(id, false).next().is_some();
+        let Some(neighbor) = self.neighbors.get_mut(peer) else {
+            return;
+        };
         neighbor.stage = Stage::Member(Box::new(member));
         neighbor.has_met = true;
         if is_accepted {
-            let hello = self.hello(None, now);
+            let hello = Hello {
+                known,
+                ..self.hello(None, now)
+            };
             self.send_control(peer, &Control::Hello(hello));
         } else {
             self.send_control(peer, &Control::Met);

@@ -10,7 +10,7 @@ use rand::RngExt;
 
 use super::{
     DialFailure, Ending, Mesh, News, Output, PeerKey, Side, code,
-    neighbors::{ALONE_FOR, CLAIMS_MAX, GREETING_TIMEOUT, Neighbor, Reach, Stage},
+    neighbors::{ALONE_FOR, GREETING_TIMEOUT, Neighbor, Reach, Stage},
     overlay::{Purpose, Rest},
 };
 use crate::{config::PeerUrl, node_id::NodeId};
@@ -19,6 +19,9 @@ use crate::{config::PeerUrl, node_id::NodeId};
 /// as soon as it may be asked to make room.
 const FULL_FOR: Duration = Duration::from_secs(5 * 60);
 const FULL_FOR_ALONE: Duration = ALONE_FOR;
+
+/// Of two connections to one node.
+pub(super) const ANOTHER_IS_KEPT: &str = "another connection to this node is kept";
 
 /// What becomes of a neighbor that was one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,8 +36,9 @@ pub(super) enum Fate {
 
 impl Mesh {
     /// Of two connections between the same two nodes one is closed, the same on both sides: if each has
-    /// dialed the other the one stays that the greater id has dialed, else the newer one. The lesser id closes,
-    /// or who has dialed both, and only when both have said hello on both: so both know the one that stays.
+    /// dialed the other the one stays that the greater id has dialed, else the newer one, unless
+    /// [the older is good](Self::wants_another). The lesser id closes, or who has dialed both, and only when both
+    /// have said hello on both: so both know the one that stays.
     pub(super) fn settle_doubles(&mut self, id: NodeId, now: Instant) {
         let mut connections: Vec<_> = self.neighbors.connections_to(id).collect();
         connections.sort_by_key(|(peer, member)| (member.joined_at, *peer));
@@ -43,7 +47,7 @@ impl Mesh {
         };
         let has_dialed = |peer| {
             let neighbor = self.neighbors.get(peer);
-            neighbor.is_some_and(|neighbor| neighbor.side != Side::Accepted)
+            neighbor.is_some_and(Neighbor::is_dialed)
         };
         let are_we_greater = self.place.id > id;
         let (loser, is_ours_to_close) = match (has_dialed(older), has_dialed(newer)) {
@@ -53,12 +57,7 @@ impl Mesh {
             _ => (older, !are_we_greater),
         };
         if is_ours_to_close {
-            return self.release(
-                loser,
-                code::NORMAL,
-                "another connection to this node is kept",
-                now,
-            );
+            return self.release(loser, code::NORMAL, ANOTHER_IS_KEPT, now);
         }
         let joined_at = newer_member.joined_at;
         if now < joined_at + GREETING_TIMEOUT {
@@ -67,12 +66,7 @@ impl Mesh {
         // The other side has not closed: perhaps it knows of one of them only.
         let is_older_dead = older_member.heard_at <= joined_at;
         let loser = if is_older_dead { older } else { loser };
-        self.release(
-            loser,
-            code::NORMAL,
-            "another connection to this node is kept",
-            now,
-        );
+        self.release(loser, code::NORMAL, ANOTHER_IS_KEPT, now);
     }
 
     /// Settles all that is not settled yet.
@@ -181,11 +175,7 @@ impl Mesh {
                 other.reach = Reach::Verified;
             }
             let others = mem::replace(&mut other.urls, member.urls);
-            for url in others {
-                if !other.urls.contains(&url) && other.urls.len() < 2 * CLAIMS_MAX {
-                    other.urls.push(url);
-                }
-            }
+            other.add_urls(others);
         } else {
             match (member.verified_url(), fate) {
                 (Some(url), Fate::Gone) => self.overlay.bury(url.clone(), now),

@@ -106,6 +106,15 @@ impl Member {
         self.role != Role::Leaf || self.begun_at.is_none_or(|at| at <= born)
     }
 
+    /// More addresses of its own, after those that are known.
+    pub(super) fn add_urls(&mut self, urls: Vec<PeerUrl>) {
+        for url in urls {
+            if !self.urls.contains(&url) && self.urls.len() < 2 * CLAIMS_MAX {
+                self.urls.push(url);
+            }
+        }
+    }
+
     /// The address at which we have reached it.
     pub(super) fn verified_url(&self) -> Option<&PeerUrl> {
         self.urls.first().filter(|_| self.reach == Reach::Verified)
@@ -127,7 +136,7 @@ pub(super) struct Neighbor {
     pub(super) stage: Stage,
     /// It is full and has told us whom else to try.
     pub(super) has_redirected: bool,
-    /// It was taken in.
+    /// It was taken in, here or on another connection.
     pub(super) has_met: bool,
     /// Whose it is, once that is known.
     pub(super) id: Option<NodeId>,
@@ -159,6 +168,11 @@ impl Neighbor {
             Stage::Member(member) => Some(member),
             _ => None,
         }
+    }
+
+    /// We have opened it.
+    pub(super) fn is_dialed(&self) -> bool {
+        self.side != Side::Accepted
     }
 
     /// Within which addresses may be told over this connection.
@@ -246,6 +260,19 @@ impl Neighbors {
         ids.dedup_by_key(|(id, _)| *id);
         let dialable = ids.iter().filter(|(_, is_dialable)| *is_dialable).count();
         (dialable, ids.len() - dialable)
+    }
+
+    /// Whether somebody else whom we have dialed has not said yet who it is.
+    pub(super) fn awaits_hello_but(&self, peer: PeerKey) -> bool {
+        let mut others = self.iter().filter(|(other, _)| *other != peer);
+        others.any(|(_, it)| it.is_dialed() && matches!(it.stage, Stage::Greeting { .. }))
+    }
+
+    /// Connections to this node that we have dialed, or that it has.
+    pub(super) fn connections_by(&self, id: NodeId, is_us: bool) -> impl Iterator<Item = &Member> {
+        let dialed = self.all.values().filter(move |it| it.is_dialed() == is_us);
+        let members = dialed.filter_map(Neighbor::member);
+        members.filter(move |member| member.id == id)
     }
 
     /// Connections to this node.

@@ -31,6 +31,7 @@ fn hello(id: u128) -> Hello {
         degree_max: 0,
         max_message: 0,
         urgent: false,
+        known: false,
         have: None,
         age: None,
     }

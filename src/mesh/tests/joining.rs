@@ -2,7 +2,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use super::table::{Table, url};
 use crate::{
-    config::MeshConfig,
+    config::{MeshConfig, PeerUrl},
     mesh::{News, Output, PeerKey, Side, control::Control},
     message::Message,
     node_id::NodeId,
@@ -55,14 +55,64 @@ fn two_nodes_that_dial_each_other_keep_one_connection_and_lose_nothing() {
 }
 
 #[test]
-fn of_two_dials_to_one_node_the_newer_stays() {
+fn of_two_dials_to_one_node_the_older_stays_and_both_addresses_are_known() {
+    for older_for in [Duration::ZERO, 60 * SECOND] {
+        let mut table = Table::with_nodes(2);
+        let (older, _) = table.connect(0, 1);
+        if !older_for.is_zero() {
+            table.pass(older_for);
+        }
+        let alias: PeerUrl = "ws://10.0.0.2:8080/another".parse().expect("a URL");
+        table.connect_by(&alias, 0, 1);
+        table.settle();
+        assert_eq!(table.connections(0, 1), [older]);
+        assert_eq!(degrees(&table), [1, 1]);
+        let neighbors = &table.nodes[0].neighbors;
+        assert!(neighbors.knows(&alias) && neighbors.knows(&url(1)));
+        let for_another = |(_, reason): &&(_, String)| reason.starts_with("another connection");
+        let closes = table.closes.iter().filter(for_another).count();
+        assert_eq!(closes, 1, "{:?}", table.closes);
+        table.publish(1, "by the older");
+        table.settle();
+        assert_eq!(table.heard(0), ["by the older"]);
+    }
+}
+
+#[test]
+fn two_dials_whose_hellos_overtake_each_other_end_in_one_connection() {
+    let mut table = Table::with_nodes(2);
+    let (first, _) = table.connect(0, 1);
+    let alias: PeerUrl = "ws://10.0.0.2:8080/another".parse().expect("a URL");
+    table.connect_by(&alias, 0, 1);
+    table.settle_but(first);
+    table.settle();
+    assert_eq!(table.connections(0, 1), [first]);
+    assert_eq!(degrees(&table), [1, 1]);
+}
+
+#[test]
+fn of_two_dials_to_one_node_the_newer_stays_where_the_older_is_not_heard() {
     let mut table = Table::with_nodes(2);
     let (older, _) = table.connect(0, 1);
     table.settle();
+    table.now += 11 * SECOND;
     let (newer, _) = table.connect(0, 1);
-    table.pass(SECOND);
-    assert_eq!(table.connections(0, 1), [newer]);
-    assert!(older != newer && degrees(&table) == [1, 1]);
+    table.settle();
+    assert!(table.nodes[0].neighbors.member(older).is_none());
+    assert!(table.nodes[0].neighbors.member(newer).is_some());
+}
+
+#[test]
+fn a_connection_that_the_other_side_has_lost_gives_way_to_a_newer_one() {
+    let mut table = Table::with_nodes(2);
+    let (dead, _) = table.connect(0, 1);
+    table.pass(20 * SECOND);
+    // Node 1, who was dialed, has lost it, node 0 has not noticed.
+    table.forget(dead);
+    let (newer, _) = table.connect(0, 1);
+    table.settle();
+    assert_eq!(degrees(&table), [1, 1]);
+    assert!(table.nodes[0].neighbors.member(newer).is_some());
 }
 
 #[test]

@@ -108,12 +108,22 @@ impl Table {
 
     /// Opens a connection that nobody has asked for by an output. Returns both ends.
     pub(super) fn connect(&mut self, from: usize, to: usize) -> (PeerKey, PeerKey) {
+        self.connect_by(&url(to), from, to)
+    }
+
+    /// The same, by another URL of the node.
+    pub(super) fn connect_by(
+        &mut self,
+        url: &PeerUrl,
+        from: usize,
+        to: usize,
+    ) -> (PeerKey, PeerKey) {
         self.keys += 2;
         let (dialer, acceptor) = (PeerKey(self.keys), PeerKey(self.keys + 1));
         self.ends.insert(dialer, (to, acceptor));
         self.ends.insert(acceptor, (from, dialer));
-        self.dialed.insert(dialer, (from, url(to)));
-        let dialed = Event::Opened(Side::Dialed(url(to)), address(to));
+        self.dialed.insert(dialer, (from, url.clone()));
+        let dialed = Event::Opened(Side::Dialed(url.clone()), address(to));
         self.events.push_back((from, dialer, dialed));
         let accepted = Event::Opened(Side::Accepted, address(from));
         self.events.push_back((to, acceptor, accepted));
@@ -199,27 +209,51 @@ impl Table {
             .collect()
     }
 
+    /// Lets everything happen that happens without waiting, while what comes on this connection is late.
+    pub(super) fn settle_but(&mut self, late: PeerKey) {
+        let mut held_back = VecDeque::new();
+        loop {
+            self.take_outputs();
+            let is_late = |(_, key, event): &(usize, PeerKey, Event)| {
+                *key == late && matches!(event, Event::Frame(_))
+            };
+            let (hold, go): (VecDeque<_>, _) = self.events.drain(..).partition(is_late);
+            held_back.extend(hold);
+            if go.is_empty() {
+                break;
+            }
+            self.events = go;
+            self.handle_next();
+        }
+        self.events = held_back;
+    }
+
     /// Lets everything happen that happens without waiting.
     pub(super) fn settle(&mut self) {
         loop {
             let outputs = self.take_outputs();
-            let Some((node, key, event)) = self.events.pop_front() else {
-                if outputs == 0 {
-                    return;
-                }
-                continue;
-            };
-            let now = self.now;
-            let node = &mut self.nodes[node];
-            match event {
-                Event::Opened(side, remote) => node.on_opened(key, side, remote, now),
-                Event::Frame(frame) => node.on_frame(key, frame, now),
-                Event::Closed(ending) => {
-                    self.dialed.remove(&key);
-                    node.on_closed(key, ending, now);
-                }
+            if !self.handle_next() && outputs == 0 {
+                return;
             }
         }
+    }
+
+    /// Whether there was something.
+    fn handle_next(&mut self) -> bool {
+        let Some((node, key, event)) = self.events.pop_front() else {
+            return false;
+        };
+        let now = self.now;
+        let node = &mut self.nodes[node];
+        match event {
+            Event::Opened(side, remote) => node.on_opened(key, side, remote, now),
+            Event::Frame(frame) => node.on_frame(key, frame, now),
+            Event::Closed(ending) => {
+                self.dialed.remove(&key);
+                node.on_closed(key, ending, now);
+            }
+        }
+        true
     }
 
     /// Lets time pass, with all that is due in it.
