@@ -38,6 +38,8 @@ pub struct Counters {
     pub closed: u64,
     /// Peers closed because they read too slowly.
     pub closed_slow: u64,
+    /// Peers closed because all together held more than `--memory`, and each of these more than the others.
+    pub closed_memory: u64,
     /// Peers closed because nothing came from them.
     pub closed_silent: u64,
     /// Peers closed because of what they sent: 1002, 1007, 1009.
@@ -70,6 +72,10 @@ pub struct Counters {
     pub withheld: u64,
     /// Frames of neighbors that were left aside: unknown, wrong, or too many.
     pub ignored: u64,
+    /// Bytes of `--memory` that are taken now: what waits for peers, what has come in part, what is kept for others.
+    pub held_bytes: u64,
+    /// Messages kept for others that were forgotten before their time because of `--memory`.
+    pub forgotten: u64,
     /// Pings sent.
     pub pings_sent: u64,
     /// Periodic broadcasts.

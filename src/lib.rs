@@ -66,10 +66,11 @@
 //! | `net::files` | shell | files that options name |
 //! | `net::tls` | shell | certificates and keys, from files; encrypting between `transport` and outbox, on sockets that others hold; what went wrong, in words |
 //! | `net::{kernel, transport, socket, listener, resolver}` | shell | the system calls; `kernel` is where sockets come from |
-//! | `net::{network, inbound, outbound, sending, connection}` | shell | what ties the two together |
+//! | `net::{network, inbound, outbound, sending, memory, connection}` | shell | what ties the two together; `memory`: what all connections hold |
 //! | `mesh` | core | the protocol between nodes, without I/O: who is a neighbor of whom, which way messages take, that each is taken in once |
 //! | `node` | shell | the loop; the only place that sees connections and what messages mean |
 //! | `node::{relay, publishers, broadcast}` | shell | what becomes of messages: between connections and mesh; how fast plain peers may publish; the periodic broadcast |
+//! | `node::memory` | shell | how much all peers together may make the node hold, and who gives it up |
 //! | [`simulation`] | edge | the mesh on thousands of virtual nodes, what it must show there, and what it is compared with |
 //! | [`fanout`] | edge | load tests of any WebSocket server: another loop around `net`, with decisions of its own |
 //! | `cli`, `console` (in the program) | edge | options; standard output and error that never block |
@@ -103,6 +104,9 @@
 //! - A peer is slow only when its socket takes no more: before a message overflows, the outbox is
 //!   flushed. A neighbor that is slow is closed, whatever the policy for plain peers: it misses nothing
 //!   without knowing.
+//! - What connections and history hold is accounted for as it changes, a connection's own with the connection and a shared
+//!   frame once, by itself. At the end of a turn it is within `--memory`: who holds most has given it up. During a turn it
+//!   is above it by no more than the turn takes in.
 //! - What is gathered for channels in a turn is sent in that turn: it is bounded by what a turn reads.
 //! - Nothing is sent to a neighbor but what the mesh says, and what is for direct peers only to those that
 //!   have said hello.

@@ -1,7 +1,7 @@
 //! Options that bound what peers can make grow.
 
 use clap::Args;
-use wsmesh::config::{Count, Every, Limits, Size, Time, UpTo};
+use wsmesh::config::{Count, Every, Limits, Size, SizeUpTo, Time, UpTo};
 
 use super::typed::typed;
 
@@ -84,6 +84,15 @@ pub(super) struct LimitOptions {
     #[arg(value_parser = typed::<Size>(), default_value_t = Size(LIMITS.outbox_bytes_max))]
     outbox: Size,
 
+    /// Bytes held for all peers, or off
+    ///
+    /// What waits for them (what waits for several counts once), messages and heads that have come in
+    /// part, and the history; at least --outbox. Beyond it, whoever holds most is closed with code 1013
+    /// (an HTTP request hears 503), or the oldest messages of the history are forgotten.
+    #[arg(long, env = "WSMESH_MEMORY", value_name = "SIZE")]
+    #[arg(value_parser = typed::<SizeUpTo>(), default_value_t = SizeUpTo(LIMITS.memory_bytes_max))]
+    memory: SizeUpTo,
+
     /// Silence before a ping, or off
     ///
     /// A peer that sent nothing for this long is pinged, and dropped after twice this time. With
@@ -135,6 +144,7 @@ impl From<LimitOptions> for Limits {
             message_bytes_max: options.max_message.0,
             publish_rate_max: options.max_publish_rate.0,
             outbox_bytes_max: options.outbox.0,
+            memory_bytes_max: options.memory.0,
             ping_interval: options.ping_interval.0,
             close_timeout: options.close_timeout.0,
             shutdown_timeout: options.shutdown_timeout.0,

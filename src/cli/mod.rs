@@ -288,6 +288,7 @@ mod tests {
              --advertise ws://a,ws://b --advertise ws://c --degree 6 --hops 7 --history 8s \
              --history-messages 9 --history-bytes 10KiB --max-publish-rate 19 --token-file t1 --peer-token-file t2 \
              --token-in-url --proxy http://p --allow-origin null,https://a --allow 10.0.0.0/8,::1 --deny 10.0.0.7 --trust-forwarded-for 127.0.0.1 --bind wss://a:4 --tls-cert c1 --tls-key k1 \
+             --memory 21MB \
              --tls-client-ca a1 --tls-ca a2 --tls-client-cert c2 --tls-client-key k2 \
              --tls-pin sha256/AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=",
         );
@@ -354,6 +355,7 @@ mod tests {
                 message_bytes_max: 65536,
                 publish_rate_max: Some(19),
                 outbox_bytes_max: 1_000_000,
+                memory_bytes_max: Some(21_000_000),
                 ping_interval: None,
                 close_timeout: Duration::from_secs(15),
                 shutdown_timeout: Duration::from_secs(16),

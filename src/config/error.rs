@@ -68,6 +68,17 @@ pub enum ConfigError {
         /// What was given for the message.
         message: Size,
     },
+    /// Memory for all that is less than one may take.
+    #[error(
+        "--memory {memory} is too small for --outbox {outbox}: one slow peer alone would take all of it, so raise \
+         --memory or lower --outbox"
+    )]
+    Memory {
+        /// What was given for all.
+        memory: Size,
+        /// What was given for one.
+        outbox: Size,
+    },
     /// More own URLs than neighbors remember.
     #[error(
         "--advertise has {count} URLs, at most {} are told to others: leave some out",

@@ -259,6 +259,13 @@ pub struct Limits {
     /// happens beyond it is the [`SlowPeer`](super::SlowPeer) policy. A node may need this much
     /// memory for every peer that does not read.
     pub outbox_bytes_max: usize,
+    /// Bytes that peers make the node hold, all together: what waits for them (a frame that waits for several once, and 64
+    /// bytes for each place in an outbox), heads and messages that have come in part (with the size that they announce,
+    /// in fragments twice), and what is kept for others. Default 512 MiB, `None` (`off`) for any number (`--memory`). At least
+    /// [`outbox_bytes_max`](Self::outbox_bytes_max). Who holds most is closed with 1013 until the others are within it, at the end
+    /// of each turn; during one there may be more by what it takes in: [`READ_BYTES_PER_TURN`] received, and what the
+    /// program itself sends, each once for those who share it and once more for every dialed peer.
+    pub memory_bytes_max: Option<usize>,
     /// A peer that sent nothing for this long is pinged, and dropped after twice this time
     /// without a byte. Default 30 s, `None` (`off`) never pings; then only bytes that stay unacknowledged for
     /// [`UNACKNOWLEDGED_MAX`] end a connection (`--ping-interval`).
@@ -299,6 +306,7 @@ impl Limits {
         message_bytes_max: 1024 * 1024,
         publish_rate_max: Some(5000),
         outbox_bytes_max: 4 * 1024 * 1024,
+        memory_bytes_max: Some(512 * 1024 * 1024),
         ping_interval: Some(Duration::from_secs(30)),
         close_timeout: Duration::from_secs(5),
         shutdown_timeout: Duration::from_secs(5),

@@ -41,7 +41,8 @@ pub use subnet::{Subnet, SubnetError};
 pub use template::{Template, TemplateError, Values};
 pub use tls::{Pin, PinError, TlsConfig};
 pub use units::{
-    Count, CountError, Every, EveryError, Size, SizeError, Time, TimeError, UpTo, UpToError,
+    Count, CountError, Every, EveryError, Size, SizeError, SizeUpTo, SizeUpToError, Time,
+    TimeError, UpTo, UpToError,
 };
 
 /// Everything that a node is told before it starts.
@@ -244,6 +245,15 @@ impl Limits {
                 message: Size(self.message_bytes_max),
             });
         }
+        if let Some(memory) = self
+            .memory_bytes_max
+            .filter(|max| *max < self.outbox_bytes_max)
+        {
+            return Err(ConfigError::Memory {
+                memory: Size(memory),
+                outbox: Size(self.outbox_bytes_max),
+            });
+        }
         Ok(())
     }
 }
@@ -391,6 +401,11 @@ mod tests {
             error(|c| c.limits.outbox_bytes_max = 2 * c.limits.message_bytes_max - 1),
             "--outbox 2097151B is too small for --max-message 1MiB: it must hold two messages of \
              that size, so raise --outbox or lower --max-message"
+        );
+        assert_eq!(
+            error(|c| c.limits.memory_bytes_max = Some(1 << 20)),
+            "--memory 1MiB is too small for --outbox 4MiB: one slow peer alone would take all of it, so \
+             raise --memory or lower --outbox"
         );
         assert_eq!(
             error(|c| c.limits.retry_min = Duration::from_secs(61)),

@@ -259,6 +259,38 @@ enum SizeProblem {
     TooLarge,
 }
 
+/// A [`Size`] or `off`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SizeUpTo(pub Option<usize>);
+
+impl FromStr for SizeUpTo {
+    type Err = SizeUpToError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.trim() {
+            "off" => Ok(SizeUpTo(None)),
+            _ => match text.parse() {
+                Ok(Size(size)) => Ok(SizeUpTo(Some(size))),
+                Err(error) => Err(SizeUpToError(error)),
+            },
+        }
+    }
+}
+
+impl Display for SizeUpTo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(size) => Size(size).fmt(f),
+            None => f.pad("off"),
+        }
+    }
+}
+
+/// Why a text is not a [`SizeUpTo`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}; or write off")]
+pub struct SizeUpToError(SizeError);
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -316,6 +348,10 @@ mod tests {
     fn counts_may_be_switched_off() {
         assert_eq!("off".parse(), Ok(UpTo(None)));
         assert_eq!(" 50 ".parse(), Ok(UpTo(Some(50))));
+        assert_eq!("off".parse(), Ok(SizeUpTo(None)));
+        assert_eq!("64KiB".parse(), Ok(SizeUpTo(Some(64 << 10))));
+        let error = "much".parse::<SizeUpTo>().unwrap_err().to_string();
+        assert!(error.ends_with("; or write off"), "{error}");
         let error = "50/s".parse::<UpTo>().unwrap_err().to_string();
         assert_eq!(
             error,

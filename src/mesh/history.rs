@@ -10,6 +10,9 @@ use bytes::Bytes;
 use super::codec::MessageId;
 use crate::config::HistoryLimits;
 
+/// What a message takes beside its payload: its head, its place and its number.
+const ENTRY_BYTES: usize = 256;
+
 #[derive(Debug)]
 struct Entry {
     id: MessageId,
@@ -115,7 +118,13 @@ impl History {
         Some(self.entries.front()?.at + self.limits.age_max?)
     }
 
-    fn drop_oldest(&mut self) {
+    /// What is kept takes so much of memory.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.bytes + self.entries.len() * ENTRY_BYTES
+    }
+
+    /// Gives up the oldest message.
+    pub(super) fn drop_oldest(&mut self) {
         if let Some(oldest) = self.entries.pop_front() {
             self.bytes -= oldest.bytes;
             self.numbers.remove(&oldest.id);

@@ -287,6 +287,20 @@ impl Mesh {
         self.tell_eagerness(now);
     }
 
+    /// What the messages that are kept for others take of memory.
+    pub(crate) fn history_bytes(&self) -> usize {
+        self.own_history.held_bytes() + self.history.held_bytes()
+    }
+
+    /// Gives up one of the messages that are kept for others: the oldest of those which take the most.
+    pub(crate) fn forget_oldest(&mut self) {
+        let (own, others) = (&mut self.own_history, &mut self.history);
+        match own.held_bytes() > others.held_bytes() {
+            true => own.drop_oldest(),
+            false => others.drop_oldest(),
+        }
+    }
+
     /// When [`Self::expire`] is to be called; `None`: only after another input.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         let deadlines = [

@@ -1,4 +1,4 @@
-//! What is still to be done with which connections, in this turn or the next.
+//! What is still to be done with which connections, in this turn or the next, and what they hold.
 
 use std::{collections::VecDeque, mem};
 
@@ -11,6 +11,8 @@ pub(super) struct Agenda {
     pub(super) to_read: VecDeque<Token>,
     pub(super) to_flush: Vec<Token>,
     pub(super) ended: Vec<Token>,
+    /// What all connections hold as their own.
+    pub(super) own_bytes: usize,
 }
 
 impl Agenda {
@@ -20,6 +22,9 @@ impl Agenda {
 
     /// Notes what a connection wants after something happened to it.
     pub(super) fn note(&mut self, connection: &mut Connection, was_ended: bool, limits: &Limits) {
+        let own_bytes = connection.own_bytes();
+        self.own_bytes += own_bytes;
+        self.own_bytes -= mem::replace(&mut connection.noted_bytes, own_bytes);
         if connection.is_ended() {
             if !was_ended {
                 self.ended.push(connection.token());

@@ -7,7 +7,7 @@ use tungstenite::protocol::frame::{
     coding::{Data, OpCode},
 };
 
-use super::token::Token;
+use super::{memory::SharedFrames, token::Token};
 use crate::message::Message;
 
 /// Longest frame header (RFC 6455 §5.2): two bytes, eight of length, four of masking key.
@@ -19,6 +19,8 @@ pub(crate) struct Piece {
     pub(crate) bytes: Bytes,
     /// How many messages they are.
     pub(crate) messages: u32,
+    /// Others may wait for the same bytes, which count by themselves.
+    pub(crate) is_shared: bool,
 }
 
 /// Messages that go out together, and their frames for the connections that we accepted, which are the
@@ -67,12 +69,26 @@ impl Outgoing {
             .get_or_insert_with(|| encode_all(&self.messages, Role::Server))
     }
 
-    /// What to send over a connection on which we have this role.
+    /// What to send over the one connection that gets it, on which we have this role.
     pub(crate) fn piece_for(&mut self, role: Role) -> Piece {
         match role {
             Role::Server => self.unmasked().clone(),
             Role::Client => encode_all(&self.messages, role),
         }
+    }
+
+    /// What to queue for one of the connections that get it, on which we have this role.
+    pub(crate) fn shared_piece_for(&mut self, role: Role, frames: &SharedFrames) -> Piece {
+        if role == Role::Client {
+            return self.piece_for(role);
+        }
+        let mut piece = self.unmasked().clone();
+        if !piece.is_shared {
+            piece.bytes = frames.counted(piece.bytes);
+            piece.is_shared = true;
+            self.unmasked = Some(piece.clone());
+        }
+        piece
     }
 }
 
@@ -112,6 +128,7 @@ fn encode_all(messages: &[Message], role: Role) -> Piece {
     Piece {
         bytes: bytes.into(),
         messages: u32::try_from(messages.len()).unwrap_or(u32::MAX),
+        is_shared: false,
     }
 }
 

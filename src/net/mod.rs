@@ -22,6 +22,7 @@ mod inbound;
 mod keepalive;
 mod kernel;
 mod listener;
+mod memory;
 mod network;
 mod news;
 mod outbound;

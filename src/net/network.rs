@@ -18,8 +18,10 @@ use super::{
     dialer::Dialer,
     kernel::Listener,
     listener::Listeners,
+    memory::SharedFrames,
     news::News,
     resolver::Resolver,
+    sending::warn_shedding,
     timer::Deadlines,
     tls,
     token::Generation,
@@ -40,6 +42,7 @@ pub(super) struct Shared {
     pub(super) admission: Admission,
     deadlines: Deadlines,
     contexts: Contexts,
+    pub(super) frames: SharedFrames,
     pub(super) counters: Counters,
 }
 
@@ -54,6 +57,7 @@ impl Shared {
             admission: &mut self.admission,
             deadlines: &mut self.deadlines,
             contexts: &mut self.contexts,
+            frames: &self.frames,
             counters: &mut self.counters,
         }
     }
@@ -159,6 +163,7 @@ impl Network {
                 access: Access::unread(config.access.clone(), dials_in_clear),
                 deadlines: Deadlines::default(),
                 contexts: Contexts::default(),
+                frames: SharedFrames::default(),
                 counters: Counters::default(),
             },
         }
@@ -509,7 +514,7 @@ impl Network {
     /// Frees the slot of a connection that has ended.
     fn remove(&mut self, token: Token, now: Instant) {
         let connection = self.connections.remove(token.slot());
-        debug_assert_eq!(connection.token(), token);
+        debug_assert_eq!((connection.token(), connection.noted_bytes), (token, 0));
         self.listeners.on_descriptor_freed(now);
         let reason = connection
             .reason()
@@ -554,6 +559,7 @@ impl Network {
         counters.closed += 1;
         match reason {
             CloseReason::Slow(_) => counters.closed_slow += 1,
+            CloseReason::Memory(_) => counters.closed_memory += 1,
             CloseReason::Silent(_) => counters.closed_silent += 1,
             CloseReason::Protocol(_) | CloseReason::NotUtf8 | CloseReason::TooBig(_) => {
                 counters.closed_protocol += 1;
@@ -584,10 +590,4 @@ fn channel_of<'a>(connection: &'a Connection, dialer: &'a Dialer) -> &'a str {
         Side::Dialed(dial) => dialer.url(dial).map_or("/", PeerUrl::path),
         Side::Accepted | Side::Refused | Side::Client => connection.path(),
     }
-}
-
-pub(super) fn warn_shedding(peer: PeerName<'_>, pending_bytes: usize) {
-    log::warn!(
-        "peer {peer} reads too slowly: {pending_bytes} bytes wait, messages to it are dropped"
-    );
 }

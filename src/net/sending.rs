@@ -3,11 +3,11 @@
 use std::time::Instant;
 
 use super::{
-    Kind, Outgoing, PerKind, Relayed, Token,
+    Kind, Outgoing, PeerName, PerKind, Relayed, Token,
     agenda::Agenda,
     connection::{Connection, Notice, Turn},
     dialer::Dialer,
-    network::{Network, name_of, warn_shedding},
+    network::{Network, name_of},
     outbox::Purpose,
 };
 use crate::message::Message;
@@ -148,6 +148,12 @@ fn send_now<'a>(
         connection.flush(turn);
     }
     agenda.note(connection, false, turn.limits);
+}
+
+pub(super) fn warn_shedding(peer: PeerName<'_>, pending_bytes: usize) {
+    log::warn!(
+        "peer {peer} reads too slowly: {pending_bytes} bytes wait, messages to it are dropped"
+    );
 }
 
 #[cfg(test)]

@@ -126,6 +126,11 @@ impl Session {
         let _ = context.close(&mut wire, Some(CloseFrame { code, reason }));
     }
 
+    /// What a message takes that has come in part. A frame has its place as soon as its header is there.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.framing.message_bytes
+    }
+
     fn parts(&mut self, contexts: &mut Contexts) -> (&mut WebSocketContext, &mut Framing) {
         let (role, message_bytes_max) = (self.role, self.message_bytes_max);
         let context = self
@@ -212,6 +217,8 @@ struct Framing {
     is_mid_message: bool,
     /// A frame has made tungstenite's buffer larger than is worth keeping.
     is_grown: bool,
+    /// What the message under way takes of memory, as far as its frames have announced.
+    message_bytes: usize,
     payload_left: u64,
 }
 
@@ -229,12 +236,16 @@ impl Framing {
             if usize::from(self.header_len) == self.header_size() {
                 self.end_header();
                 if self.payload_left == 0 {
+                    self.end_frame();
                     return taken;
                 }
             }
         }
         let payload = (bytes.len() - taken).min(self.payload_left.try_into().unwrap_or(usize::MAX));
         self.payload_left -= payload as u64;
+        if self.payload_left == 0 {
+            self.end_frame();
+        }
         taken + payload
     }
 
@@ -270,9 +281,21 @@ impl Framing {
         };
         let is_control = self.header[0] & 0x08 != 0;
         if !is_control {
+            let was_mid_message = self.is_mid_message;
             self.is_mid_message = self.header[0] & 0x80 == 0;
+            let payload = usize::try_from(self.payload_left).unwrap_or(usize::MAX);
+            // A part is copied to those before it, and room for more grows by doubling.
+            let copies = 1 + usize::from(was_mid_message || self.is_mid_message);
+            let bytes = payload.saturating_mul(copies);
+            self.message_bytes = self.message_bytes.saturating_add(bytes);
         }
         self.is_grown |= self.payload_left > KEPT_BYTES;
+    }
+
+    fn end_frame(&mut self) {
+        if !self.is_mid_message {
+            self.message_bytes = 0;
+        }
     }
 }
 
@@ -445,6 +468,25 @@ mod tests {
         assert_eq!(peer.receive(&frame(0x80, b"end"), false), Step::Drained);
         assert!(peer.session.context.is_none());
         assert_eq!(peer.heard, ["binary 100000", "text open end"]);
+    }
+
+    #[test]
+    fn a_message_takes_its_place_with_its_header_and_leaves_it_when_it_is_whole() {
+        let mut peer = Peer::new();
+        let mut hear = |bytes: &[u8]| {
+            assert_eq!(peer.receive(bytes, false), Step::Drained);
+            peer.session.held_bytes()
+        };
+        let whole = frame(0x82, &[7; 1000]);
+        assert_eq!(hear(&whole[..3]), 0, "nobody knows yet");
+        assert_eq!(hear(&whole[3..8]), 1000);
+        assert_eq!(hear(&whole[8..]), 0);
+        // A part is kept beside the message that it becomes part of.
+        assert_eq!(hear(&frame(0x02, &[7; 300])), 600);
+        assert_eq!(hear(&frame(0x89, b"ping")), 600);
+        assert_eq!(hear(&frame(0x00, &[7; 50])), 700);
+        assert_eq!(hear(&frame(0x80, &[7; 10])), 0);
+        assert_eq!(hear(&frame(0x89, b"ping")), 0);
     }
 
     proptest! {

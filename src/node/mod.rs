@@ -8,6 +8,7 @@ mod broadcast;
 mod error;
 mod handle;
 mod listen;
+mod memory;
 mod output;
 mod publishers;
 mod relay;
@@ -29,6 +30,7 @@ use signal_hook::consts::SIGHUP;
 use self::{
     broadcast::Broadcast,
     handle::{Mailbox, Posted},
+    memory::Memory,
     relay::{Relay, Turn},
 };
 pub use self::{
@@ -53,6 +55,7 @@ pub struct Node {
     poll: Poll,
     network: Network,
     relay: Relay,
+    memory: Memory,
     mailbox: Arc<Mailbox>,
     signals: Option<Signals>,
     broadcast: Broadcast,
@@ -129,6 +132,7 @@ impl Node {
             poll,
             network,
             relay: Relay::new(config, id, ports, relay_rng, now),
+            memory: Memory::new(config.limits.memory_bytes_max, now),
             mailbox: Arc::new(Mailbox::new(waker, &config.limits)),
             signals: None,
             broadcast: Broadcast::new(config, name),
@@ -246,13 +250,18 @@ impl Node {
         loop {
             self.relay.send_gathered(&mut self.network, now);
             self.network.flush(now);
+            let is_any_closed = self
+                .memory
+                .keep_within(&mut self.network, &mut self.relay, now);
             // Those who were lost may be told to others. Each round has fewer who can be.
-            if !self.handle_events(now, output) {
+            if !self.handle_events(now, output) && !is_any_closed {
                 break;
             }
         }
+        self.network.debug_assert_accounts();
         output.flush();
         self.relay.count(self.network.counters());
+        self.memory.count(self.network.counters());
         self.mailbox.report(*self.network.counters());
         self.next(now)
     }

@@ -107,6 +107,16 @@ impl Relay {
         self.carry_out(turn);
     }
 
+    /// What the messages that are kept for others take of memory.
+    pub(super) fn history_bytes(&self) -> usize {
+        self.mesh.history_bytes()
+    }
+
+    /// Gives up one of the messages that are kept for others.
+    pub(super) fn forget_oldest(&mut self) {
+        self.mesh.forget_oldest();
+    }
+
     /// Adds what is counted here.
     pub(super) fn count(&self, counters: &mut Counters) {
         let standing = self.mesh.standing();
@@ -417,6 +427,7 @@ fn ending_of(reason: &CloseReason) -> Ending {
         | CloseReason::NotUtf8
         | CloseReason::TooBig(_)
         | CloseReason::Slow(_)
+        | CloseReason::Memory(_)
         | CloseReason::ByNode(..) => Ending::ByUs,
         CloseReason::Silent(_)
         | CloseReason::Vanished

@@ -127,7 +127,7 @@ fn decisions_are_made_without_sockets() {
         "net/dialer",
         "net/frame.rs",
         "net/keepalive.rs",
-        "net/outbox.rs",
+        "net/outbox",
         "net/session.rs",
         "net/timer.rs",
         "net/tls",

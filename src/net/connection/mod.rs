@@ -4,6 +4,7 @@
 //! `ConnectingToProxy → Detour → Response → …`; accepted: the same from `Request` on. Any phase may go to `Ended` at once. What a connection knows it tells as [`Notice`]s;
 //! whom it tells is not its business.
 
+mod holding;
 mod receiving;
 mod sending;
 
@@ -27,6 +28,7 @@ use super::{
     frame,
     keepalive::{Check, KeepAlive},
     kernel::Stream,
+    memory::SharedFrames,
     session::Session,
     timer::Deadlines,
     tls::Encryption,
@@ -53,6 +55,7 @@ pub(crate) struct Turn<'a> {
     pub(crate) admission: &'a mut Admission,
     pub(crate) deadlines: &'a mut Deadlines,
     pub(crate) contexts: &'a mut Contexts,
+    pub(crate) frames: &'a SharedFrames,
     pub(crate) counters: &'a mut Counters,
 }
 
@@ -141,6 +144,8 @@ pub(crate) struct Connection {
     is_unanswered: bool,
     /// Messages are being dropped since the outbox was last empty.
     is_shedding: bool,
+    /// What of [`Self::own_bytes`] is noted, kept by the network.
+    pub(crate) noted_bytes: usize,
     /// Noted for the flush at the end of the turn.
     pub(crate) is_noted_to_flush: bool,
     /// Noted to be read when its turn comes.
@@ -241,6 +246,7 @@ impl Connection {
             was_open: false,
             is_unanswered: false,
             is_shedding: false,
+            noted_bytes: 0,
             is_noted_to_flush: false,
             is_noted_to_read: false,
         };

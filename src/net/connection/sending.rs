@@ -48,7 +48,7 @@ impl Connection {
         };
         turn.counters.messages_sent += u64::from(piece.messages);
         if sent < piece.bytes.len() {
-            let piece = piece.clone();
+            let piece = outgoing.shared_piece_for(Role::Server, turn.frames);
             self.transport
                 .outbox
                 .push_rest(piece, Purpose::Message, sent);
@@ -102,7 +102,10 @@ impl Connection {
         if self.transport.has_failed() {
             return None;
         }
-        let piece = outgoing.piece_for(session.role());
+        let piece = match purpose {
+            Purpose::Message => outgoing.shared_piece_for(session.role(), turn.frames),
+            Purpose::Answer | Purpose::Control => outgoing.piece_for(session.role()),
+        };
         let messages = u64::from(piece.messages);
         let bytes_max = turn.limits.outbox_bytes_max;
         let policy = self.policy(turn);

@@ -4,6 +4,7 @@
 mod crowds;
 mod floods;
 mod known;
+mod memory;
 mod resets;
 mod slow;
 

@@ -1,10 +1,14 @@
 //! What is queued for one peer: a bounded queue of frames, shared with the other peers where the bytes
 //! are the same. Pure: the transport asks for slices and says how much of them went.
 
+mod entry;
+
 use std::{collections::VecDeque, io::IoSlice, mem};
 
 use bytes::Bytes;
 
+pub(crate) use self::entry::Purpose;
+use self::entry::{ENTRY_BYTES, Entry};
 use super::frame::Piece;
 use crate::config::SlowPeer;
 
@@ -12,56 +16,6 @@ use crate::config::SlowPeer;
 const SLICES_ON_STACK: usize = 16;
 /// What one `writev` takes (IOV_MAX on Linux and macOS).
 const SLICES_MAX: usize = 1024;
-
-/// What a frame costs beside its bytes: its place in the queue and its allocation. Counted against the
-/// bound, or a flood of tiny frames would take many times what the bound says.
-const ENTRY_BYTES: usize = 64;
-
-/// Why a frame is queued.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Purpose {
-    /// A message that somebody else has caused.
-    Message,
-    /// A message that the peer itself has caused.
-    Answer,
-    /// An HTTP head, a ping, a pong or a Close: never dropped, the protocol would break without it.
-    Control,
-}
-
-#[derive(Debug)]
-struct Entry {
-    bytes: Bytes,
-    /// How many messages the bytes are; none is a control frame.
-    messages: u32,
-    purpose: Purpose,
-}
-
-impl Entry {
-    fn control(bytes: Bytes) -> Self {
-        Self {
-            bytes,
-            messages: 0,
-            purpose: Purpose::Control,
-        }
-    }
-
-    /// What the entry takes of memory.
-    fn cost(&self) -> usize {
-        self.bytes.len() + ENTRY_BYTES
-    }
-
-    fn is_droppable(&self) -> bool {
-        self.purpose != Purpose::Control
-    }
-
-    /// The part of its cost that the peer itself has caused.
-    fn answer_cost(&self) -> usize {
-        match self.purpose {
-            Purpose::Message => 0,
-            Purpose::Answer | Purpose::Control => self.cost(),
-        }
-    }
-}
 
 /// What became of messages that were pushed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +35,7 @@ pub(crate) enum Pushed {
 /// The first entry stands inline: most of the time there is at most one, and then a message costs a
 /// peer no allocation.
 #[derive(Debug, Default)]
+#[cfg_attr(test, derive(Clone))]
 pub(crate) struct Outbox {
     first: Option<Entry>,
     rest: VecDeque<Entry>,
@@ -88,6 +43,7 @@ pub(crate) struct Outbox {
     first_sent: usize,
     pending_bytes: usize,
     answer_bytes: usize,
+    own_bytes: usize,
 }
 
 impl Outbox {
@@ -103,6 +59,17 @@ impl Outbox {
     /// What the queue takes of memory: its frames, shared or not, and their places.
     pub(crate) fn held_bytes(&self) -> usize {
         self.pending_bytes + self.len() * ENTRY_BYTES
+    }
+
+    /// What it takes of memory that no other outbox shares. The first frame takes all of it until the last byte is sent.
+    pub(crate) fn own_bytes(&self) -> usize {
+        self.own_bytes
+    }
+
+    /// … and what others may share.
+    pub(crate) fn shared_bytes(&self) -> usize {
+        let all = self.pending_bytes + self.first_sent + self.len() * ENTRY_BYTES;
+        all - self.own_bytes
     }
 
     /// The part of the held bytes that the peer itself has caused.
@@ -134,6 +101,7 @@ impl Outbox {
         }
         self.pending_bytes += entry.bytes.len();
         self.answer_bytes += entry.answer_cost();
+        self.own_bytes += entry.own_cost();
         self.rest.push_front(entry);
     }
 
@@ -145,20 +113,15 @@ impl Outbox {
         bytes_max: usize,
         policy: SlowPeer,
     ) -> Pushed {
-        let Piece { bytes, messages } = piece;
         let mut dropped = 0;
-        while !self.fits(bytes.len(), bytes_max) {
+        while !self.fits(piece.bytes.len(), bytes_max) {
             match (policy, self.oldest()) {
                 (SlowPeer::Disconnect, _) => return Pushed::Overflow,
                 (SlowPeer::DropOldest, Some(oldest)) => dropped += self.drop_at(oldest),
-                _ => return Pushed::Dropped(dropped + messages as usize),
+                _ => return Pushed::Dropped(dropped + piece.messages as usize),
             }
         }
-        self.push(Entry {
-            bytes,
-            messages,
-            purpose,
-        });
+        self.push(Entry::new(piece, purpose));
         match dropped {
             0 => Pushed::Queued,
             dropped => Pushed::Displaced(dropped),
@@ -168,12 +131,7 @@ impl Outbox {
     /// Queues messages of which the first bytes were sent already, and not all. Nothing else may wait.
     pub(crate) fn push_rest(&mut self, piece: Piece, purpose: Purpose, sent: usize) {
         debug_assert!(self.is_empty() && sent < piece.bytes.len());
-        let Piece { bytes, messages } = piece;
-        self.push(Entry {
-            bytes,
-            messages,
-            purpose,
-        });
+        self.push(Entry::new(piece, purpose));
         self.first_sent = sent;
         self.pending_bytes -= sent;
     }
@@ -193,6 +151,7 @@ impl Outbox {
                 .as_ref()
                 .map_or(0, |entry| entry.bytes.len() - self.first_sent),
             answer_bytes: kept.as_ref().map_or(0, Entry::answer_cost),
+            own_bytes: kept.as_ref().map_or(0, Entry::own_cost),
             first_sent: self.first_sent,
             first: kept,
             rest: VecDeque::new(),
@@ -239,6 +198,7 @@ impl Outbox {
     fn push(&mut self, entry: Entry) {
         self.pending_bytes += entry.bytes.len();
         self.answer_bytes += entry.answer_cost();
+        self.own_bytes += entry.own_cost();
         if self.first.is_none() {
             self.first = Some(entry);
         } else {
@@ -257,6 +217,7 @@ impl Outbox {
             }
             written -= left;
             self.answer_bytes -= first.answer_cost();
+            self.own_bytes -= first.own_cost();
             self.first_sent = 0;
             self.first = self.rest.pop_front();
         }
@@ -281,6 +242,7 @@ impl Outbox {
         dropped.map_or(0, |dropped| {
             self.pending_bytes -= dropped.bytes.len();
             self.answer_bytes -= dropped.answer_cost();
+            self.own_bytes -= dropped.own_cost();
             dropped.messages as usize
         })
     }
@@ -304,7 +266,11 @@ mod tests {
     /// One message.
     fn message(byte: u8, len: usize) -> Piece {
         let bytes = frame(byte, len);
-        Piece { bytes, messages: 1 }
+        Piece {
+            bytes,
+            messages: 1,
+            is_shared: false,
+        }
     }
 
     /// Takes up to `max` bytes out of the outbox, as a socket would.
@@ -401,7 +367,12 @@ mod tests {
         let mut outbox = Outbox::default();
         let mut push = |messages, policy| {
             let bytes = frame(1, 10);
-            let piece = Piece { bytes, messages };
+            let is_shared = false;
+            let piece = Piece {
+                bytes,
+                messages,
+                is_shared,
+            };
             outbox.push_messages(piece, Purpose::Message, room(2, 20), policy)
         };
         assert_eq!(push(3, SlowPeer::DropOldest), Pushed::Queued);
@@ -560,29 +531,43 @@ mod tests {
         /// account agrees with what is there.
         #[test]
         fn bytes_come_out_as_they_went_in(
-            pushes in prop::collection::vec((any::<bool>(), 1usize..40), 1..60),
+            pushes in prop::collection::vec((any::<bool>(), any::<bool>(), 1usize..40), 1..60),
             takes in prop::collection::vec(0usize..200, 1..60),
         ) {
             let mut outbox = Outbox::default();
             let (mut expected, mut seen) = (Vec::new(), Vec::new());
             let mut takes = takes.into_iter().cycle();
-            for (index, (control, len)) in pushes.into_iter().enumerate() {
+            for (index, (control, is_shared, len)) in pushes.into_iter().enumerate() {
                 let bytes = frame(index as u8, len);
                 if control {
                     outbox.push_control(bytes.clone());
                     expected.extend_from_slice(&bytes);
-                } else if outbox.push_messages(message(index as u8, len), Purpose::Message, room(5, 90), SlowPeer::DropNewest) == Pushed::Queued {
+                } else if outbox.push_messages(Piece { is_shared, ..message(index as u8, len) }, Purpose::Message, room(5, 90), SlowPeer::DropNewest) == Pushed::Queued {
                     expected.extend_from_slice(&bytes);
                 }
                 if index % 3 == 0 {
                     seen.extend(take(&mut outbox, takes.next().unwrap_or(1)));
                 }
                 prop_assert_eq!(outbox.pending_bytes(), expected.len() - seen.len());
+                prop_assert_eq!((outbox.own_bytes(), outbox.shared_bytes()), held(&outbox));
             }
+            let mut cleared = outbox.clone();
+            cleared.clear();
+            prop_assert_eq!((cleared.own_bytes(), cleared.shared_bytes()), held(&cleared));
             while !outbox.is_empty() {
                 seen.extend(take(&mut outbox, 64));
             }
             prop_assert_eq!(seen, expected);
+            prop_assert_eq!((outbox.own_bytes(), outbox.shared_bytes()), (0, 0));
         }
+    }
+
+    /// What the entries take that are there, own and shared.
+    fn held(outbox: &Outbox) -> (usize, usize) {
+        let entries = outbox.first.iter().chain(&outbox.rest);
+        entries.fold((0, 0), |(own, shared), entry| match entry.is_shared {
+            true => (own + ENTRY_BYTES, shared + entry.bytes.len()),
+            false => (own + ENTRY_BYTES + entry.bytes.len(), shared),
+        })
     }
 }

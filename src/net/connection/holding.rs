@@ -1,0 +1,62 @@
+//! What a connection holds of memory beside itself, and giving it up.
+//!
+//! With TLS some records wait beside the outbox, too; they are bounded by themselves
+//! ([`TLS_SEND_BYTES_MAX`](crate::config::limits::TLS_SEND_BYTES_MAX)).
+
+use std::mem;
+
+use super::{Connection, Phase, Turn};
+use crate::net::{
+    close::CloseReason,
+    upgrade::{Refusal, Status},
+};
+
+impl Connection {
+    /// Bytes that only this connection holds: what waits to be sent to it alone, and what has come in part.
+    pub(crate) fn own_bytes(&self) -> usize {
+        let received = match &self.phase {
+            // What it held goes with it, at the end of the turn.
+            Phase::Ended => return 0,
+            Phase::Request(head) | Phase::Response(head, _) => head.len(),
+            Phase::Open(session) | Phase::Closing(session) => session.held_bytes(),
+            Phase::Connecting(_)
+            | Phase::ConnectingToProxy(_)
+            | Phase::Detour(_)
+            | Phase::Lingering => 0,
+        };
+        self.transport.outbox.own_bytes().saturating_add(received)
+    }
+
+    /// Bytes that wait for it and may wait for others, too.
+    pub(crate) fn shared_bytes(&self) -> usize {
+        match self.phase {
+            Phase::Ended => 0,
+            _ => self.transport.outbox.shared_bytes(),
+        }
+    }
+
+    /// All that it holds.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.own_bytes().saturating_add(self.shared_bytes())
+    }
+
+    /// Gives up what it holds. An open connection is closed and may keep the frame of which a part is sent; one that is
+    /// closing already ends.
+    pub(crate) fn shed(&mut self, turn: &mut Turn<'_>) {
+        let reason = CloseReason::Memory(self.held_bytes());
+        match mem::replace(&mut self.phase, Phase::Ended) {
+            Phase::Open(mut session) => {
+                turn.counters.messages_dropped += self.transport.outbox.clear() as u64;
+                session.close(&reason, &mut self.transport.outbox, turn.contexts);
+                // A message under way goes with the session; what still comes is discarded.
+                self.linger(turn.limits.close_timeout, turn);
+            }
+            Phase::Request(_) if !self.transport.is_handshaking() => {
+                let refusal = Refusal::new(Status::Unavailable, "this node is short of memory");
+                self.answer(&refusal, true, turn);
+            }
+            _ => self.end(turn),
+        }
+        self.reason.get_or_insert(reason);
+    }
+}
