@@ -17,7 +17,8 @@ pub struct Counters {
     /// Refused with 503 because of `--max-connections` or `--max-handshakes`.
     pub refused_full: u64,
     /// Refused with 429 because of `--max-connections-per-address` or `--max-connections-per-network`, or because one
-    /// address would have more than half of `--max-handshakes`, or one network more than three quarters.
+    /// address would have more than half of `--max-handshakes`, or one network more than three quarters, or because of
+    /// `--max-handshake-rate`.
     pub refused_per_address: u64,
     /// Refused with 401 or 403: from an address that `--allow` and `--deny` keep out, without a token of `--token-file`, without the right, or for a page that
     /// `--allow-origin` does not name.
@@ -44,8 +45,10 @@ pub struct Counters {
     pub closed_silent: u64,
     /// Peers closed because of what they sent: 1002, 1007, 1009.
     pub closed_protocol: u64,
-    /// Plain peers closed because they published more than `--max-publish-rate`.
+    /// Plain peers closed because they sent more than `--max-publish-rate`, `--max-publish-bytes`, or those of their address.
     pub closed_rate: u64,
+    /// How often a plain peer had to wait because of one of these.
+    pub delayed: u64,
     /// Plain peers closed because they published with a token that does not allow it.
     pub closed_rights: u64,
     /// Data messages received, those between neighbors included.

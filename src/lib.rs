@@ -58,18 +58,18 @@
 //! | module | ring | what it owns |
 //! |---|---|---|
 //! | [`config`] | core | what a node is told; every bound, default and unit ([`config::limits`]) |
-//! | `message`, `node_id`, `counters`, `printable` | core | messages; names of nodes; what is counted; making a peer's text safe to show |
+//! | `message`, `node_id`, `counters`, `printable`, `rate` | core | messages; names of nodes; what is counted; making a peer's text safe to show; how much may come in a second |
 //! | `subprotocol` | core | what two nodes agree on before they speak |
 //! | `net` | shell | connections: from sockets to whole messages and back; who is a neighbor, who is in which channel, whom to dial; knows nothing of what messages mean |
 //! | `net::access` | pure but for reading | who may come in, and as what: tokens with their rights, pages of browsers |
-//! | `net::{upgrade, tunnel, session, outbox, dialer, channels, admission, backoff, keepalive, timer}` | pure | the decisions: no socket and no clock; of randomness only keys and masks, which must not be guessed |
+//! | `net::{upgrade, tunnel, session, outbox, dialer, channels, admission, intake, backoff, keepalive, timer}` | pure | the decisions: no socket and no clock; of randomness only keys and masks, which must not be guessed |
 //! | `net::files` | shell | files that options name |
 //! | `net::tls` | shell | certificates and keys, from files; encrypting between `transport` and outbox, on sockets that others hold; what went wrong, in words |
 //! | `net::{kernel, transport, socket, listener, resolver}` | shell | the system calls; `kernel` is where sockets come from |
 //! | `net::{network, inbound, outbound, sending, memory, connection}` | shell | what ties the two together; `memory`: what all connections hold |
 //! | `mesh` | core | the protocol between nodes, without I/O: who is a neighbor of whom, which way messages take, that each is taken in once |
 //! | `node` | shell | the loop; the only place that sees connections and what messages mean |
-//! | `node::{relay, publishers, broadcast}` | shell | what becomes of messages: between connections and mesh; how fast plain peers may publish; the periodic broadcast |
+//! | `node::{relay, broadcast}` | shell | what becomes of messages: between connections and mesh; the periodic broadcast |
 //! | `node::memory` | shell | how much all peers together may make the node hold, and who gives it up |
 //! | [`simulation`] | edge | the mesh on thousands of virtual nodes, what it must show there, and what it is compared with |
 //! | [`fanout`] | edge | load tests of any WebSocket server: another loop around `net`, with decisions of its own |
@@ -110,6 +110,8 @@
 //! - What is gathered for channels in a turn is sent in that turn: it is bounded by what a turn reads.
 //! - Nothing is sent to a neighbor but what the mesh says, and what is for direct peers only to those that
 //!   have said hello.
+//! - A plain peer that sends faster than it may is closed, or not read until its deadline, which wakes the loop once; its
+//!   silence until then is ours. What has come already is taken, a read at most, and made up for by waiting longer.
 //! - What was received is worked through message by message; what the node answers to one is queued
 //!   before the next is looked at.
 //! - After the decision to close nothing but the Close is queued: no peer sees a silent gap.
@@ -127,6 +129,7 @@ mod net;
 mod node;
 mod node_id;
 mod printable;
+mod rate;
 mod signals;
 pub mod simulation;
 mod subprotocol;

@@ -34,6 +34,7 @@ pub(crate) fn run(slow_peer: SlowPeer, dial: Option<SocketAddr>) -> Outcome<()> 
             handshakes_max: CONNECTIONS_MAX,
             ping_interval: None,
             publish_rate_max: None,
+            publish_bytes_max: None,
             ..Limits::default()
         },
         ..Config::default()

@@ -70,7 +70,7 @@ fn measure(listeners: usize, duration: &str) -> Outcome<Figures> {
         "1500ms",
     ];
     let idle = node.load(connections, &[&held[..], &["--duration", "100ms"]].concat())?;
-    let node = Node::start(&["--max-publish-rate", "off"])?;
+    let node = Node::start(&["--max-publish-rate", "off", "--max-publish-bytes", "off"])?;
     let publish = node.load(connections, &["--size", "1KiB", "--duration", duration])?;
     Ok(Figures {
         cpu_us: publish.figure("/server/cpu_us_per_delivery")?,

@@ -1,7 +1,7 @@
 //! Options that bound what peers can make grow.
 
 use clap::Args;
-use wsmesh::config::{Count, Every, Limits, Size, SizeUpTo, Time, UpTo};
+use wsmesh::config::{ByteRate, Count, Every, Limits, MessageRate, Size, SizeUpTo, Time, UpTo};
 
 use super::typed::typed;
 
@@ -70,10 +70,46 @@ pub(super) struct LimitOptions {
     /// Messages a second of one peer, or off
     ///
     /// Of one that is no node of the mesh: a browser, websocat, a program. Twice as many may come
-    /// at once after a pause. A peer that sends more is closed with code 1008.
+    /// at once after a pause. A peer that sends more is closed with code 1008; with `,delay` behind the
+    /// number (5000,delay) it is not read for a while instead, so that it has to wait.
     #[arg(long, env = "WSMESH_MAX_PUBLISH_RATE", value_name = "N")]
-    #[arg(value_parser = typed::<UpTo>(), default_value_t = UpTo(LIMITS.publish_rate_max))]
-    max_publish_rate: UpTo,
+    #[arg(value_parser = typed::<MessageRate>(), default_value_t = MessageRate(LIMITS.publish_rate_max))]
+    max_publish_rate: MessageRate,
+
+    /// Bytes a second of one peer, or off
+    ///
+    /// All that it sends once it is upgraded, pings included. Otherwise as --max-publish-rate.
+    #[arg(long, env = "WSMESH_MAX_PUBLISH_BYTES", value_name = "SIZE")]
+    #[arg(value_parser = typed::<ByteRate>(), default_value_t = ByteRate(LIMITS.publish_bytes_max))]
+    max_publish_bytes: ByteRate,
+
+    /// Messages a second from one address, or off
+    ///
+    /// Of all peers together that came from there, in IPv6 from a subnet (a /64). Off by default: clients
+    /// behind one NAT or proxy share it. Otherwise as --max-publish-rate.
+    #[arg(long, env = "WSMESH_MAX_PUBLISH_RATE_PER_ADDRESS", value_name = "N")]
+    #[arg(value_parser = typed::<MessageRate>(), default_value_t = MessageRate(LIMITS.publish_rate_per_address_max))]
+    max_publish_rate_per_address: MessageRate,
+
+    /// Bytes a second from one address, or off
+    ///
+    /// As --max-publish-bytes, and --max-publish-rate-per-address.
+    #[arg(
+        long,
+        env = "WSMESH_MAX_PUBLISH_BYTES_PER_ADDRESS",
+        value_name = "SIZE"
+    )]
+    #[arg(value_parser = typed::<ByteRate>(), default_value_t = ByteRate(LIMITS.publish_bytes_per_address_max))]
+    max_publish_bytes_per_address: ByteRate,
+
+    /// Connections a second from one address, or off
+    ///
+    /// Twice as many may come at once after a pause. Further ones hear 429, before TLS and before their
+    /// request is read. Off by default: after an outage all clients behind one NAT or proxy come back at
+    /// once.
+    #[arg(long, env = "WSMESH_MAX_HANDSHAKE_RATE", value_name = "N")]
+    #[arg(value_parser = typed::<UpTo>(), default_value_t = UpTo(LIMITS.handshake_rate_max))]
+    max_handshake_rate: UpTo,
 
     /// Bytes that may wait for one peer
     ///
@@ -143,6 +179,10 @@ impl From<LimitOptions> for Limits {
             head_bytes_max: options.max_head.0,
             message_bytes_max: options.max_message.0,
             publish_rate_max: options.max_publish_rate.0,
+            publish_bytes_max: options.max_publish_bytes.0,
+            publish_rate_per_address_max: options.max_publish_rate_per_address.0,
+            publish_bytes_per_address_max: options.max_publish_bytes_per_address.0,
+            handshake_rate_max: options.max_handshake_rate.0,
             outbox_bytes_max: options.outbox.0,
             memory_bytes_max: options.memory.0,
             ping_interval: options.ping_interval.0,

@@ -222,7 +222,7 @@ mod tests {
     use std::time::Duration;
     use wsmesh::config::{
         AccessConfig, BroadcastScope, Exemptions, HistoryLimits, Limits, MeshConfig, Pin,
-        ProxyConfig, SlowPeer, TlsConfig,
+        ProxyConfig, Rate, SlowPeer, TlsConfig,
     };
 
     fn cli(line: &str) -> Result<Cli, clap::Error> {
@@ -289,6 +289,7 @@ mod tests {
              --history-messages 9 --history-bytes 10KiB --max-publish-rate 19 --token-file t1 --peer-token-file t2 \
              --token-in-url --proxy http://p --allow-origin null,https://a --allow 10.0.0.0/8,::1 --deny 10.0.0.7 --trust-forwarded-for 127.0.0.1 --bind wss://a:4 --tls-cert c1 --tls-key k1 \
              --memory 21MB \
+             --max-publish-bytes 1MB,delay --max-publish-rate-per-address 22,delay --max-publish-bytes-per-address 2MB --max-handshake-rate 23 \
              --tls-client-ca a1 --tls-ca a2 --tls-client-cert c2 --tls-client-key k2 \
              --tls-pin sha256/AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=",
         );
@@ -353,7 +354,11 @@ mod tests {
                 handshake_timeout: Duration::from_secs(14),
                 head_bytes_max: 1024,
                 message_bytes_max: 65536,
-                publish_rate_max: Some(19),
+                publish_rate_max: Some(Rate::closing(19)),
+                publish_bytes_max: Some(Rate::delaying(1_000_000)),
+                publish_rate_per_address_max: Some(Rate::delaying(22)),
+                publish_bytes_per_address_max: Some(Rate::closing(2_000_000)),
+                handshake_rate_max: Some(23),
                 outbox_bytes_max: 1_000_000,
                 memory_bytes_max: Some(21_000_000),
                 ping_interval: None,

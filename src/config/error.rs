@@ -68,6 +68,19 @@ pub enum ConfigError {
         /// What was given for the message.
         message: Size,
     },
+    /// A rate at which the largest message is too much.
+    #[error(
+        "{flag} {rate} is less than --max-message {message}, so the largest message would be too fast: raise it, \
+         lower --max-message, or write {rate},delay"
+    )]
+    PublishBytes {
+        /// The flag.
+        flag: &'static str,
+        /// What was given.
+        rate: Size,
+        /// What was given for the message.
+        message: Size,
+    },
     /// Memory for all that is less than one may take.
     #[error(
         "--memory {memory} is too small for --outbox {outbox}: one slow peer alone would take all of it, so raise \

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::HistoryLimits;
+use super::{HistoryLimits, Rate};
 
 /// Connections that the kernel keeps complete but not yet accepted, per listening socket.
 /// Beyond it, connecting peers retry their SYN after a second. The kernel caps it at
@@ -167,6 +167,12 @@ pub const HISTORY_BYTES_CEILING: usize = 1 << 30;
 /// The greatest rate of publications that may be configured, a second. Who wants more wants none.
 pub const PUBLISH_RATE_CEILING: usize = 1_000_000;
 
+/// The least rate of bytes that may be configured, a second: one read at once is made up for in half a minute.
+pub const PUBLISH_BYTES_FLOOR: usize = 1024;
+
+/// The greatest rate of bytes that may be configured, a second. Who wants more wants none.
+pub const PUBLISH_BYTES_CEILING: usize = 1 << 30;
+
 /// Longest channel, in bytes: what one byte of a message's head can count.
 /// A peer that asks for a longer path hears 414.
 pub const CHANNEL_BYTES_MAX: usize = 255;
@@ -214,6 +220,7 @@ const _: () = {
     assert!(DEGREE_MAX_DEFAULT <= DEGREE_CEILING * DEGREE_SPREAD);
     // Publications of one peer are some nanoseconds apart.
     assert!(PUBLISH_RATE_CEILING <= 1_000_000_000);
+    assert!(PUBLISH_BYTES_FLOOR <= PUBLISH_BYTES_CEILING);
     // A program may keep more messages than it logs.
     assert!(LOG_BUFFER_BYTES <= OUTPUT_BUFFER_BYTES);
     // The least outbox has room for a small message on its way through the mesh.
@@ -251,8 +258,21 @@ pub struct Limits {
     /// (`--max-message`). A peer that sends a longer one is closed with 1009.
     pub message_bytes_max: usize,
     /// Publications a second of one plain peer, with twice as many at once after a pause. Default 5000,
-    /// `None` (`off`) for any number (`--max-publish-rate`). A peer that sends more is closed with 1008.
-    pub publish_rate_max: Option<usize>,
+    /// `None` (`off`) for any number (`--max-publish-rate`). A peer that sends more is closed with 1008, or has to wait.
+    pub publish_rate_max: Option<Rate>,
+    /// Bytes a second of one plain peer, all that it sends once it is upgraded, with twice as many at once after a pause.
+    /// Default 64 MiB, and a peer that sends more has to wait; `None` (`off`) for any number (`--max-publish-bytes`).
+    pub publish_bytes_max: Option<Rate>,
+    /// Publications a second of all plain peers that came from one address (in IPv6 from one /64), as
+    /// [`publish_rate_max`](Self::publish_rate_max). Default `None` (`off`): how many share an address, behind a NAT or on a
+    /// machine that runs a load test, is not for us to know (`--max-publish-rate-per-address`).
+    pub publish_rate_per_address_max: Option<Rate>,
+    /// … and bytes. Default `None` (`off`) (`--max-publish-bytes-per-address`).
+    pub publish_bytes_per_address_max: Option<Rate>,
+    /// Connections a second from one address (in IPv6 from one /64), with twice as many at once after a pause. Default
+    /// `None` (`off`): after an outage all who share an address come back at once (`--max-handshake-rate`). Further ones hear
+    /// 429 before anything is done for them.
+    pub handshake_rate_max: Option<usize>,
     /// Bytes that wait to be sent to one peer, the message that overflows it counted, and 64 bytes
     /// for each frame. Default
     /// 4 MiB (`--outbox`), at least twice [`message_bytes_max`](Self::message_bytes_max). What
@@ -304,7 +324,11 @@ impl Limits {
         handshake_timeout: Duration::from_secs(10),
         head_bytes_max: 8 * 1024,
         message_bytes_max: 1024 * 1024,
-        publish_rate_max: Some(5000),
+        publish_rate_max: Some(Rate::closing(5000)),
+        publish_bytes_max: Some(Rate::delaying(64 * 1024 * 1024)),
+        publish_rate_per_address_max: None,
+        publish_bytes_per_address_max: None,
+        handshake_rate_max: None,
         outbox_bytes_max: 4 * 1024 * 1024,
         memory_bytes_max: Some(512 * 1024 * 1024),
         ping_interval: Some(Duration::from_secs(30)),

@@ -14,6 +14,7 @@ pub mod limits;
 mod mesh;
 mod peer_url;
 mod proxy;
+mod rate;
 mod slow_peer;
 mod subnet;
 mod template;
@@ -36,6 +37,7 @@ pub use limits::Limits;
 pub use mesh::{BroadcastScope, HistoryLimits, MeshConfig, NetworkName, NetworkNameError};
 pub use peer_url::PeerUrl;
 pub use proxy::{Exemptions, ProxyConfig, ProxyKind, ProxyUrl, ProxyUrlError};
+pub use rate::{ByteRate, MessageRate, Rate, RateError, TooFast};
 pub use slow_peer::SlowPeer;
 pub use subnet::{Subnet, SubnetError};
 pub use template::{Template, TemplateError, Values};
@@ -182,6 +184,42 @@ impl Config {
 }
 
 impl Limits {
+    /// How fast others may send and come.
+    fn check_rates(&self) -> Result<(), ConfigError> {
+        let count = |rate: Rate| rate.per_second;
+        for (flag, rate) in [
+            ("--max-publish-rate", self.publish_rate_max.map(count)),
+            (
+                "--max-publish-rate-per-address",
+                self.publish_rate_per_address_max.map(count),
+            ),
+            ("--max-handshake-rate", self.handshake_rate_max),
+        ] {
+            if let Some(rate) = rate {
+                check_count(flag, rate, limits::PUBLISH_RATE_CEILING)?;
+            }
+        }
+        for (flag, rate) in [
+            ("--max-publish-bytes", self.publish_bytes_max),
+            (
+                "--max-publish-bytes-per-address",
+                self.publish_bytes_per_address_max,
+            ),
+        ] {
+            let Some(rate) = rate else { continue };
+            let (least, most) = (limits::PUBLISH_BYTES_FLOOR, limits::PUBLISH_BYTES_CEILING);
+            check_size(flag, rate.per_second, least, most)?;
+            if rate.too_fast == TooFast::Close && rate.per_second < self.message_bytes_max {
+                return Err(ConfigError::PublishBytes {
+                    flag,
+                    rate: Size(rate.per_second),
+                    message: Size(self.message_bytes_max),
+                });
+            }
+        }
+        Ok(())
+    }
+
     /// Checks each limit against its bounds and the limits against each other.
     fn check(&self) -> Result<(), ConfigError> {
         for (flag, value) in [
@@ -198,9 +236,7 @@ impl Limits {
         ] {
             check_count(flag, value, limits::CONNECTIONS_CEILING)?;
         }
-        if let Some(rate) = self.publish_rate_max {
-            check_count("--max-publish-rate", rate, limits::PUBLISH_RATE_CEILING)?;
-        }
+        self.check_rates()?;
         for (flag, value, least, most) in [
             (
                 "--max-head",
@@ -367,8 +403,16 @@ mod tests {
                 "--shutdown-timeout 0s is out of bounds",
             ),
             (
-                error(|c| c.limits.publish_rate_max = Some(0)),
+                error(|c| c.limits.publish_rate_max = Some(Rate::closing(0))),
                 "--max-publish-rate 0 is out of bounds: from 1 to 1000000",
+            ),
+            (
+                error(|c| c.limits.handshake_rate_max = Some(0)),
+                "--max-handshake-rate 0 is out of bounds: from 1 to 1000000",
+            ),
+            (
+                error(|c| c.limits.publish_bytes_max = Some(Rate::delaying(1023))),
+                "--max-publish-bytes 1023B is out of bounds: from 1KiB to 1GiB",
             ),
             (
                 error(|c| c.mesh.degree = 0),
@@ -401,6 +445,11 @@ mod tests {
             error(|c| c.limits.outbox_bytes_max = 2 * c.limits.message_bytes_max - 1),
             "--outbox 2097151B is too small for --max-message 1MiB: it must hold two messages of \
              that size, so raise --outbox or lower --max-message"
+        );
+        assert_eq!(
+            error(|c| c.limits.publish_bytes_max = Some(Rate::closing(1000 << 10))),
+            "--max-publish-bytes 1000KiB is less than --max-message 1MiB, so the largest message would be too fast: \
+             raise it, lower --max-message, or write 1000KiB,delay"
         );
         assert_eq!(
             error(|c| c.limits.memory_bytes_max = Some(1 << 20)),

@@ -1,11 +1,14 @@
 //! Who may come in, by number. Pure: the listener asks, and says when one is gone.
 
-use std::{collections::HashMap, net::IpAddr};
+use std::{collections::HashMap, net::IpAddr, time::Instant};
 
 use super::upgrade::{Refusal, Status};
-use crate::config::{
-    Limits, Subnet,
-    limits::{READMIT_PERCENT, handshakes_per_address_max, handshakes_per_network_max},
+use crate::{
+    config::{
+        Limits, Subnet,
+        limits::{READMIT_PERCENT, handshakes_per_address_max, handshakes_per_network_max},
+    },
+    rate::Rates,
 };
 
 /// Why a connection is not admitted.
@@ -23,6 +26,8 @@ pub(crate) enum Denial {
     NetworkHandshakesFull,
     /// `--max-handshakes`.
     HandshakesFull,
+    /// `--max-handshake-rate`.
+    TooFast,
     /// `--allow` and `--deny`.
     Barred,
 }
@@ -49,6 +54,10 @@ impl Denial {
             Self::NetworkHandshakesFull => Refusal::new(
                 Status::TooManyRequests,
                 "too many connections from this network have not upgraded yet",
+            ),
+            Self::TooFast => Refusal::new(
+                Status::TooManyRequests,
+                "too many connections a second from this address",
             ),
             Self::Barred => Refusal::new(
                 Status::Forbidden,
@@ -98,11 +107,16 @@ impl Bits {
     }
 }
 
+/// Where what comes from an address counts, beside all else that comes from there.
+pub(super) fn place(address: IpAddr) -> Subnet {
+    ADDRESS_BITS.around(address)
+}
+
 /// Where an address counts: by itself, and in its network. All addresses of this machine are in one network, and
 /// whoever is on it is no flood of strangers.
 fn places(address: IpAddr) -> impl Iterator<Item = Subnet> {
     let network = (!address.is_loopback()).then(|| NETWORK_BITS.around(address));
-    [ADDRESS_BITS.around(address)].into_iter().chain(network)
+    [place(address)].into_iter().chain(network)
 }
 
 /// Counts admitted connections, in all, by address and by network.
@@ -114,6 +128,8 @@ pub(crate) struct Admission {
     all: Count,
     /// One entry for each address and each network with a connection, so bounded as they are.
     by_place: HashMap<Subnet, Count>,
+    /// How many connections a second an address may begin.
+    rates: Option<Rates<Subnet>>,
     /// The limit was reached, and the number has not yet fallen below the share that readmits.
     is_full: bool,
 }
@@ -137,8 +153,23 @@ impl Admission {
             },
             all: Count::default(),
             by_place: HashMap::new(),
+            rates: limits.handshake_rate_max.map(Rates::new),
             is_full: false,
         }
+    }
+
+    /// Whether an address, where it is known, may begin one more connection now.
+    pub(crate) fn keep_pace(
+        &mut self,
+        address: Option<IpAddr>,
+        now: Instant,
+    ) -> Result<(), Denial> {
+        if let Some((rates, address)) = self.rates.as_mut().zip(address)
+            && !rates.try_take(place(address), 1, now)
+        {
+            return Err(Denial::TooFast);
+        }
+        Ok(())
     }
 
     /// Admits a connection, or says why not; without an address one of a proxy, until it is known whom that asks for.
@@ -228,7 +259,7 @@ impl Admission {
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
+    use std::{net::Ipv4Addr, time::Duration};
 
     use proptest::prelude::*;
 
@@ -363,6 +394,25 @@ mod tests {
         for last in 1..=3 {
             assert_eq!(admit(&mut admission, address(last)), Ok(()));
         }
+    }
+
+    #[test]
+    fn an_address_begins_no_more_connections_a_second_than_it_may() {
+        let start = Instant::now();
+        let mut admission = Admission::new(&Limits {
+            handshake_rate_max: Some(10),
+            ..Limits::default()
+        });
+        let (flood, other) = (address(1), address(2));
+        let begun = (0..1000).filter(|_| admission.keep_pace(flood, start).is_ok());
+        assert_eq!(begun.count(), 20);
+        assert_eq!(admission.keep_pace(flood, start), Err(Denial::TooFast));
+        assert_eq!(admission.keep_pace(other, start), Ok(()));
+        // Those of a proxy are looked at when it is known whom it asks for.
+        assert_eq!(admission.keep_pace(None, start), Ok(()));
+        let later = start + Duration::from_millis(300);
+        let again = (0..10).filter(|_| admission.keep_pace(flood, later).is_ok());
+        assert_eq!(again.count(), 3);
     }
 
     #[test]

@@ -26,6 +26,8 @@ pub(crate) enum CloseReason {
     TooBig(usize),
     /// The peer does not read fast enough, so many bytes wait for it: 1013.
     Slow(usize),
+    /// The peer sends more than it may, in these words: 1008.
+    TooFast(String),
     /// The node is short of memory, of which it holds so many bytes for this peer, more than for others: 1013.
     Memory(usize),
     /// The node wants it, with this code and in these words.
@@ -55,7 +57,7 @@ impl CloseReason {
             Self::Shutdown => CloseCode::Away,
             Self::Protocol(_) => CloseCode::Protocol,
             Self::NotUtf8 => CloseCode::Invalid,
-            Self::Silent(_) => CloseCode::Policy,
+            Self::Silent(_) | Self::TooFast(_) => CloseCode::Policy,
             Self::TooBig(_) => CloseCode::Size,
             Self::Slow(_) | Self::Memory(_) => CloseCode::Again,
             Self::ByNode(code, _) => (*code).into(),
@@ -96,6 +98,7 @@ impl fmt::Display for CloseReason {
             Self::Silent(time) => write!(f, "nothing received for {time:.1?}"),
             Self::TooBig(max) => write!(f, "message is larger than {max} bytes"),
             Self::Slow(pending) => write!(f, "reads too slowly: {pending} bytes waiting"),
+            Self::TooFast(what) => f.write_str(what),
             Self::Memory(held) => write!(f, "this node is short of memory: {held} bytes held"),
             Self::ByNode(code, reason) => {
                 write!(

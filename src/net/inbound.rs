@@ -56,7 +56,9 @@ impl Network {
         let address = (!is_of_proxy).then(|| remote.ip());
         let admitted = match address {
             Some(address) if !access.admits(address) => Err(Denial::Barred),
-            address => admission.admit(address),
+            address => admission
+                .keep_pace(address, now)
+                .and_then(|()| admission.admit(address)),
         };
         if let Err(denial) = admitted {
             return self.refuse(denial, stream, remote, is_tls, now);
@@ -106,7 +108,8 @@ impl Network {
             Denial::AddressFull
             | Denial::AddressHandshakesFull
             | Denial::NetworkFull
-            | Denial::NetworkHandshakesFull => counters.refused_per_address += 1,
+            | Denial::NetworkHandshakesFull
+            | Denial::TooFast => counters.refused_per_address += 1,
             Denial::Barred => counters.refused_access += 1,
             Denial::Full | Denial::HandshakesFull => counters.refused_full += 1,
         }

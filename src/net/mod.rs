@@ -19,6 +19,7 @@ mod dialer;
 mod files;
 mod frame;
 mod inbound;
+mod intake;
 mod keepalive;
 mod kernel;
 mod listener;

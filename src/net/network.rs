@@ -16,6 +16,7 @@ use super::{
     connection::{Connection, Notice, Portion, Side, Turn},
     contexts::Contexts,
     dialer::Dialer,
+    intake::Intake,
     kernel::Listener,
     listener::Listeners,
     memory::SharedFrames,
@@ -43,6 +44,7 @@ pub(super) struct Shared {
     deadlines: Deadlines,
     contexts: Contexts,
     pub(super) frames: SharedFrames,
+    intake: Intake,
     pub(super) counters: Counters,
 }
 
@@ -58,6 +60,7 @@ impl Shared {
             deadlines: &mut self.deadlines,
             contexts: &mut self.contexts,
             frames: &self.frames,
+            intake: &mut self.intake,
             counters: &mut self.counters,
         }
     }
@@ -157,6 +160,7 @@ impl Network {
             rng,
             shared: Shared {
                 admission: Admission::new(&limits),
+                intake: Intake::new(&limits),
                 limits,
                 slow_peer: config.slow_peer,
                 id,
@@ -559,6 +563,7 @@ impl Network {
         counters.closed += 1;
         match reason {
             CloseReason::Slow(_) => counters.closed_slow += 1,
+            CloseReason::TooFast(_) => counters.closed_rate += 1,
             CloseReason::Memory(_) => counters.closed_memory += 1,
             CloseReason::Silent(_) => counters.closed_silent += 1,
             CloseReason::Protocol(_) | CloseReason::NotUtf8 | CloseReason::TooBig(_) => {

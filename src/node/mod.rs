@@ -10,7 +10,6 @@ mod handle;
 mod listen;
 mod memory;
 mod output;
-mod publishers;
 mod relay;
 
 use std::{

@@ -12,10 +12,7 @@ use std::{
 
 use rand::rngs::Xoshiro256PlusPlus;
 
-use super::{
-    output::{Output, Received},
-    publishers::{Publishers, Verdict},
-};
+use super::output::{Output, Received};
 use crate::{
     budget::Budget,
     config::{
@@ -51,14 +48,13 @@ pub(super) struct Relay {
     /// Whether what plain peers send is published.
     publishes: bool,
     echo: bool,
-    rate_max: Option<usize>,
-    publishers: Publishers,
+    /// Plain peers that are being closed: what still comes from them is nobody's any more.
+    refused: BTreeSet<Token>,
     /// Connections that may become those of neighbors, once both sides have said hello.
     greeting: BTreeSet<Token>,
     /// What the plain peers of each channel are to get at the end of the turn.
     gathered: BTreeMap<Box<str>, Vec<(Message, Option<Token>)>>,
     joined_bytes_max: usize,
-    closed_rate: u64,
     closed_rights: u64,
     /// Warnings of nodes that do not belong together.
     objections: Budget,
@@ -86,12 +82,10 @@ impl Relay {
             configured: config.peers.clone(),
             publishes: config.relay,
             echo: config.echo,
-            rate_max: config.limits.publish_rate_max,
-            publishers: Publishers::new(config.limits.publish_rate_max),
+            refused: BTreeSet::new(),
             greeting: BTreeSet::new(),
             gathered: BTreeMap::new(),
             joined_bytes_max: joined_bytes_max(config.limits.outbox_bytes_max),
-            closed_rate: 0,
             closed_rights: 0,
             objections: Budget::new(1, TELL_INTERVAL, now),
         }
@@ -128,7 +122,6 @@ impl Relay {
         counters.requested = standing.requested;
         counters.withheld = standing.withheld;
         counters.ignored = standing.ignored;
-        counters.closed_rate = self.closed_rate;
         counters.closed_rights = self.closed_rights;
     }
 
@@ -183,9 +176,11 @@ impl Relay {
 
     /// How loud the end of a plain peer is told.
     fn level_of_plain(&mut self, peer: Token, reason: &CloseReason) -> log::Level {
-        let was_refused = self.publishers.on_closed(peer);
+        let was_refused = self.refused.remove(&peer);
         match reason {
-            CloseReason::Slow(_) | CloseReason::ByNode(POLICY, _) => log::Level::Warn,
+            CloseReason::Slow(_) | CloseReason::TooFast(_) | CloseReason::ByNode(POLICY, _) => {
+                log::Level::Warn
+            }
             // Nobody was told that it is there.
             _ if was_refused => log::Level::Debug,
             _ => log::Level::Info,
@@ -296,7 +291,7 @@ impl Relay {
                     log::info!("{} {name} connected{}", Called(kind), OnPath(path));
                 } else {
                     let reason = CloseReason::ByNode(NOT_NEEDED, "not a wsmesh node".to_owned());
-                    self.publishers.refuse(peer);
+                    self.refused.insert(peer);
                     network.close(peer, reason, *now);
                 }
             }
@@ -305,21 +300,13 @@ impl Relay {
 
     /// A plain peer publishes.
     fn on_plain_message(&mut self, peer: Token, message: Message, turn: &mut Turn<'_>) {
-        match self.publishers.on_message(peer, turn.now) {
-            Verdict::Publish => {}
-            Verdict::Ignore => return,
-            Verdict::Close => {
-                let rate = self.rate_max.unwrap_or_default();
-                let words = format!("more than {rate} messages a second");
-                self.closed_rate += 1;
-                let reason = CloseReason::ByNode(POLICY, words);
-                return turn.network.close(peer, reason, turn.now);
-            }
+        if self.refused.contains(&peer) {
+            return;
         }
         if !turn.network.may_publish(peer) {
             let words = "this token does not allow publishing".to_owned();
             self.closed_rights += 1;
-            self.publishers.refuse(peer);
+            self.refused.insert(peer);
             let reason = CloseReason::ByNode(POLICY, words);
             return turn.network.close(peer, reason, turn.now);
         }
@@ -428,6 +415,7 @@ fn ending_of(reason: &CloseReason) -> Ending {
         | CloseReason::TooBig(_)
         | CloseReason::Slow(_)
         | CloseReason::Memory(_)
+        | CloseReason::TooFast(_)
         | CloseReason::ByNode(..) => Ending::ByUs,
         CloseReason::Silent(_)
         | CloseReason::Vanished

@@ -60,6 +60,7 @@ fn allocations(peers: usize) -> f64 {
         limits: Limits {
             connections_per_address_max: peers + 1,
             publish_rate_max: None,
+            publish_bytes_max: None,
             // None is due while it is counted.
             ping_interval: None,
             ..Limits::default()

@@ -81,6 +81,7 @@ fn rings_know_only_what_lies_within_them() {
         "printable.rs",
         "subprotocol.rs",
         "budget.rs",
+        "rate.rs",
     ] {
         assert_absent(
             core,
@@ -127,6 +128,7 @@ fn decisions_are_made_without_sockets() {
         "net/dialer",
         "net/frame.rs",
         "net/keepalive.rs",
+        "net/intake.rs",
         "net/outbox",
         "net/session.rs",
         "net/timer.rs",

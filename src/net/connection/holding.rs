@@ -3,8 +3,6 @@
 //! With TLS some records wait beside the outbox, too; they are bounded by themselves
 //! ([`TLS_SEND_BYTES_MAX`](crate::config::limits::TLS_SEND_BYTES_MAX)).
 
-use std::mem;
-
 use super::{Connection, Phase, Turn};
 use crate::net::{
     close::CloseReason,
@@ -44,12 +42,10 @@ impl Connection {
     /// closing already ends.
     pub(crate) fn shed(&mut self, turn: &mut Turn<'_>) {
         let reason = CloseReason::Memory(self.held_bytes());
-        match mem::replace(&mut self.phase, Phase::Ended) {
-            Phase::Open(mut session) => {
+        match self.phase {
+            Phase::Open(_) => {
                 turn.counters.messages_dropped += self.transport.outbox.clear() as u64;
-                session.close(&reason, &mut self.transport.outbox, turn.contexts);
-                // A message under way goes with the session; what still comes is discarded.
-                self.linger(turn.limits.close_timeout, turn);
+                return self.break_off(reason, turn);
             }
             Phase::Request(_) if !self.transport.is_handshaking() => {
                 let refusal = Refusal::new(Status::Unavailable, "this node is short of memory");

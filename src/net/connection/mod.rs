@@ -5,6 +5,7 @@
 //! whom it tells is not its business.
 
 mod holding;
+mod pacing;
 mod receiving;
 mod sending;
 
@@ -26,6 +27,7 @@ use super::{
     contexts::Contexts,
     dialer::DialId,
     frame,
+    intake::Intake,
     keepalive::{Check, KeepAlive},
     kernel::Stream,
     memory::SharedFrames,
@@ -56,6 +58,7 @@ pub(crate) struct Turn<'a> {
     pub(crate) deadlines: &'a mut Deadlines,
     pub(crate) contexts: &'a mut Contexts,
     pub(crate) frames: &'a SharedFrames,
+    pub(crate) intake: &'a mut Intake,
     pub(crate) counters: &'a mut Counters,
 }
 
@@ -132,6 +135,8 @@ pub(crate) struct Connection {
     path: Option<Box<str>>,
     deadline: Option<Instant>,
     keep_alive: KeepAlive,
+    /// Not to be read until then, while it is open.
+    held_until: Option<Instant>,
     reason: Option<CloseReason>,
     /// What the upgrade has made of it.
     kind: Kind,
@@ -239,6 +244,7 @@ impl Connection {
             path: None,
             deadline: None,
             keep_alive: KeepAlive::new(turn.now),
+            held_until: None,
             reason: None,
             kind: Kind::Plain,
             rights: Rights::ALL,
@@ -346,7 +352,7 @@ impl Connection {
     /// Whether there may be something to receive, and it should be.
     pub(crate) fn wants_to_read(&self, limits: &Limits) -> bool {
         let is_connected = !self.is_connecting() && !self.is_ended();
-        self.transport.is_readable() && is_connected && !self.is_paused(limits)
+        self.transport.is_readable() && is_connected && !self.is_paused(limits) && !self.is_held()
     }
 
     /// A peer that takes no answers is asked for no more questions.
@@ -394,7 +400,10 @@ impl Connection {
     pub(crate) fn on_deadline(&mut self, turn: &mut Turn<'_>) {
         self.deadline = None;
         match &self.phase {
-            Phase::Open(_) => self.check_alive(turn),
+            Phase::Open(_) => {
+                self.resume(turn);
+                self.check_alive(turn);
+            }
             Phase::Request(_) | Phase::Response(..) if self.transport.is_handshaking() => {
                 let timeout = turn.limits.handshake_timeout;
                 let reason = CloseReason::Failed(format!("no TLS handshake within {timeout:?}"));
@@ -467,6 +476,15 @@ impl Connection {
         self.linger(limits::LINGER_TIMEOUT, turn);
     }
 
+    /// Says why and ends: a message under way goes with the session, and what still comes is discarded.
+    fn break_off(&mut self, reason: CloseReason, turn: &mut Turn<'_>) {
+        if let Phase::Open(session) = &mut self.phase {
+            session.close(&reason, &mut self.transport.outbox, turn.contexts);
+            self.reason.get_or_insert(reason);
+            self.linger(turn.limits.close_timeout, turn);
+        }
+    }
+
     fn linger(&mut self, timeout: Duration, turn: &mut Turn<'_>) {
         self.phase = Phase::Lingering;
         self.set_deadline(Some(turn.now + timeout), turn);
@@ -474,7 +492,7 @@ impl Connection {
 
     fn check_alive(&mut self, turn: &mut Turn<'_>) {
         let Some(interval) = turn.limits.ping_interval else {
-            return;
+            return self.set_open_deadline(None, turn);
         };
         let Phase::Open(session) = &self.phase else {
             return;
@@ -492,11 +510,11 @@ impl Connection {
                 return self.close(CloseReason::Slow(self.pending_bytes()), turn);
             }
             // Something is there, but its turn to be read has not come yet.
-            Check::Dead(_) if self.transport.is_readable() => turn.now + interval,
+            Check::Dead(_) if self.transport.is_readable() || self.is_held() => turn.now + interval,
             Check::Dead(silence) => {
                 return self.close(CloseReason::Silent(silence), turn);
             }
         };
-        self.set_deadline(Some(next), turn);
+        self.set_open_deadline(Some(next), turn);
     }
 }

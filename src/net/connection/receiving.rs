@@ -96,6 +96,9 @@ impl Connection {
 
     /// Receives once. What came is to be given to [`Self::work`] until that has nothing more to tell.
     pub(crate) fn receive(&mut self, buffer: &mut [u8], turn: &mut Turn<'_>) -> Option<Portion> {
+        if !self.may_be_read(turn) {
+            return None;
+        }
         let portion = match self.transport.receive(buffer) {
             Ok(Receipt::Bytes(len)) => Portion::of_bytes(len),
             Ok(Receipt::Step) => Portion {
@@ -122,6 +125,7 @@ impl Connection {
         };
         turn.counters.bytes_received += portion.len as u64;
         self.keep_alive.on_received(turn.now);
+        self.on_bytes(portion.len, turn);
         Some(portion)
     }
 
@@ -272,7 +276,11 @@ impl Connection {
         if !turn.access.admits(client.ip()) {
             return Err(Denial::Barred.refusal());
         }
-        turn.admission.place(client.ip()).map_err(Denial::refusal)?;
+        let placed = turn
+            .admission
+            .keep_pace(Some(client.ip()), turn.now)
+            .and_then(|()| turn.admission.place(client.ip()));
+        placed.map_err(Denial::refusal)?;
         self.is_of_proxy = false;
         Ok(())
     }
@@ -329,7 +337,9 @@ impl Connection {
             match session.step(unread, is_end, &mut self.transport.outbox, turn.contexts) {
                 session::Step::Message(message) => {
                     turn.counters.messages_received += 1;
-                    return Some(Notice::Message(message));
+                    if self.on_message(turn) {
+                        return Some(Notice::Message(message));
+                    }
                 }
                 session::Step::Pong(payload) => self.keep_alive.on_pong(&payload, turn.now),
                 session::Step::Close(reason) => {

@@ -24,6 +24,8 @@ fn assert_flood_is_borne(first: Vec<u8>, again: Vec<u8>) {
         "2MiB",
         "--max-publish-rate",
         "off",
+        "--max-publish-bytes",
+        "off",
     ]);
     let mut node = Node::start_with_stdout(command, std::process::Stdio::null());
     node.wait_listening(1);
@@ -156,6 +158,8 @@ fn echoes_that_nobody_reads_are_bounded() {
         "--ping-interval",
         "off",
         "--max-publish-rate",
+        "off",
+        "--max-publish-bytes",
         "off",
     ]);
     let mut node = Node::start_with_stdout(command, std::process::Stdio::null());

@@ -5,6 +5,7 @@ mod crowds;
 mod floods;
 mod known;
 mod memory;
+mod rates;
 mod resets;
 mod slow;
 

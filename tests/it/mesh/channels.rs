@@ -1,6 +1,6 @@
 //! One node: who hears whom, and what that is bounded by.
 
-use wsmesh::{BroadcastError, Message, PublishError};
+use wsmesh::{BroadcastError, Message, PublishError, config::Rate};
 
 use super::QUIET;
 use crate::support::{Embedded, Frame, Node, Raw, RawListener, letters};
@@ -105,7 +105,8 @@ fn a_burst_arrives_in_order_at_every_peer() {
 
 #[test]
 fn who_publishes_too_fast_is_closed_and_told_why() {
-    let node = Embedded::listening(|config| config.limits.publish_rate_max = Some(5));
+    let node =
+        Embedded::listening(|config| config.limits.publish_rate_max = Some(Rate::closing(5)));
     let mut hearer = Raw::upgraded(node.address(), "/");
     let mut flooder = Raw::upgraded(node.address(), "/");
     let frames: Vec<_> = (0..100).map(|n| Frame::text(n.to_string())).collect();

@@ -284,6 +284,8 @@ fn a_member_that_never_reads_is_closed_and_the_others_hear_all() {
         "256KiB",
         "--max-publish-rate",
         "off",
+        "--max-publish-bytes",
+        "off",
     ];
     let mut pair = Pair::start(&options);
     let address = pair.attacked().address();
