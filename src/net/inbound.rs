@@ -120,7 +120,7 @@ impl Network {
         if self.refusals >= self.refusals_max {
             counters.refused_abruptly += 1;
             // Nobody waits for how this goes.
-            let _ = stream.write(&said);
+            counters.bytes_sent += stream.write(&said).unwrap_or_default() as u64;
             return;
         }
         self.refusals += 1;
@@ -148,5 +148,42 @@ impl Network {
             let reason = reason.map(ToString::to_string).unwrap_or_default();
             log::log!(level, "no upgrade with {remote}: {reason}");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{io::Read as _, net::TcpStream};
+
+    use crate::{
+        config::{Config, Limits},
+        net::trial::{Client, Trial},
+    };
+
+    use super::*;
+
+    #[test]
+    fn what_the_abruptly_refused_hear_is_counted() {
+        let limits = Limits {
+            connections_max: 1,
+            ..Limits::default()
+        };
+        let config = Config {
+            limits,
+            ..Config::default()
+        };
+        let mut trial = Trial::new(&config, Instant::now());
+        let _client = Client::plain(&mut trial, "/");
+        let sent_before = trial.network.counters().bytes_sent;
+        // The first of them has a place to hear why, the second has none.
+        let mut others = [trial.dial(), trial.dial()];
+        while trial.network.counters().refused_abruptly == 0 {
+            trial.turn();
+        }
+        let mut heard = Vec::new();
+        let heard_len = |other: &mut TcpStream| other.read_to_end(&mut heard).expect("an end");
+        let heard_len: usize = others.iter_mut().map(heard_len).sum();
+        let sent = trial.network.counters().bytes_sent - sent_before;
+        assert_eq!(sent, heard_len as u64);
     }
 }

@@ -71,6 +71,11 @@ impl Trial {
         url.parse().expect("it is a URL")
     }
 
+    /// Somebody who is connected and has said nothing.
+    pub(super) fn dial(&self) -> TcpStream {
+        TcpStream::connect(self.address).expect("it listens")
+    }
+
     /// One turn of the loop, as the node makes them.
     pub(super) fn turn(&mut self) {
         let patience = Some(PATIENCE).filter(|_| !self.network.has_work());
@@ -193,7 +198,7 @@ impl Client {
 
     #[track_caller]
     fn dial(trial: &mut Trial, path: &str, fields: &str) -> Self {
-        let mut stream = TcpStream::connect(trial.address).expect("it listens");
+        let mut stream = trial.dial();
         stream.set_nodelay(true).expect("TCP_NODELAY");
         let patience = Some(Duration::from_secs(10));
         stream.set_read_timeout(patience).expect("SO_RCVTIMEO");
