@@ -186,31 +186,32 @@ impl Transport {
         self.outbox.is_empty() && self.encryption.is_none() && self.is_writable()
     }
 
-    /// Sends what the socket takes of `bytes`, past the outbox; returns how many that are. The rest has to be
-    /// queued. Only for a transport that [is free](Self::is_free).
-    pub(crate) fn send_past(&mut self, bytes: &[u8]) -> io::Result<usize> {
+    /// Sends what the socket takes of `bytes`, past the outbox; returns how many that are, and adds them to `counted`
+    /// even if it fails then. The rest has to be queued. Only for a transport that [is free](Self::is_free).
+    pub(crate) fn send_past(&mut self, bytes: &[u8], counted: &mut u64) -> io::Result<usize> {
         debug_assert!(self.is_free());
         let Self {
             stream,
             is_writable,
             ..
         } = self;
-        until_blocked(is_writable, |sent| {
+        until_blocked(is_writable, counted, |sent| {
             let rest = &bytes[sent..];
             (!rest.is_empty()).then(|| retry_interrupted(|| stream.write(rest)))
         })
     }
 
-    /// Sends what the socket takes of the outbox; returns the bytes sent. What is left goes when the
-    /// poll says that the socket takes more.
-    pub(crate) fn flush(&mut self) -> io::Result<usize> {
+    /// Sends what the socket takes of the outbox, and adds the bytes to `counted` even if it fails then. What is left
+    /// goes when the poll says that the socket takes more.
+    pub(crate) fn flush(&mut self, counted: &mut u64) -> io::Result<()> {
         let Self { stream, outbox, .. } = self;
         if let Some(encryption) = &mut self.encryption {
             let sent = encryption.send(stream, outbox)?;
             self.is_writable &= !sent.is_blocked;
-            return Ok(sent.bytes);
+            *counted += sent.bytes as u64;
+            return Ok(());
         }
-        until_blocked(&mut self.is_writable, |_| {
+        until_blocked(&mut self.is_writable, counted, |_| {
             let write = |slices: &[IoSlice<'_>]| {
                 retry_interrupted(|| match slices {
                     [slice] => stream.write(slice),
@@ -218,7 +219,8 @@ impl Transport {
                 })
             };
             (!outbox.is_empty()).then(|| outbox.write_to(write))
-        })
+        })?;
+        Ok(())
     }
 
     /// Tells the peer of TLS, if the socket takes it at once, that this is the end: nobody waits any more.
@@ -228,8 +230,8 @@ impl Transport {
             && !encryption.is_handshaking()
         {
             encryption.close();
-            // An error means that nobody hears it.
-            let _ = self.flush();
+            // An error means that nobody hears it; of what is counted nothing waits.
+            let _ = self.flush(&mut 0);
         }
     }
 
@@ -248,8 +250,8 @@ impl Transport {
         if !self.is_write_ended {
             if let Some(encryption) = &mut self.encryption {
                 encryption.close();
-                // An error means that nobody hears it.
-                if self.flush().is_ok() && !self.is_writable {
+                // An error means that nobody hears it; of what is counted nothing waits.
+                if self.flush(&mut 0).is_ok() && !self.is_writable {
                     return;
                 }
             }
@@ -261,16 +263,20 @@ impl Transport {
 }
 
 /// Writes until there is nothing more, which `write` says when it is told how much was written so far, or until the
-/// socket takes no more. Returns the bytes written.
+/// socket takes no more. Returns the bytes written, which `counted` counts even if an error follows.
 fn until_blocked(
     is_writable: &mut bool,
+    counted: &mut u64,
     mut write: impl FnMut(usize) -> Option<io::Result<usize>>,
 ) -> io::Result<usize> {
     let mut sent = 0;
     while let Some(written) = write(sent) {
         match written {
             Ok(0) => return Err(ErrorKind::WriteZero.into()),
-            Ok(written) => sent += written,
+            Ok(written) => {
+                sent += written;
+                *counted += written as u64;
+            }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 *is_writable = false;
                 break;
@@ -287,5 +293,23 @@ fn retry_interrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             result => return result,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_sent_before_an_error_is_counted() {
+        let (mut is_writable, mut counted) = (true, 0);
+        let sent = until_blocked(&mut is_writable, &mut counted, |sent| {
+            Some(match sent {
+                0 => Ok(5),
+                _ => Err(ErrorKind::ConnectionReset.into()),
+            })
+        });
+        assert_eq!(sent.unwrap_err().kind(), ErrorKind::ConnectionReset);
+        assert_eq!(counted, 5);
     }
 }

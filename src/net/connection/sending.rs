@@ -18,10 +18,9 @@ use crate::{
 impl Connection {
     /// Sends what the socket takes.
     pub(crate) fn flush(&mut self, turn: &mut Turn<'_>) {
-        match self.transport.flush() {
-            Ok(sent) => turn.counters.bytes_sent += sent as u64,
+        if let Err(error) = self.transport.flush(&mut turn.counters.bytes_sent) {
             // What the peer has sent before is still there to be read, and its last word tells more.
-            Err(error) => return self.transport.give_up_writing(error),
+            return self.transport.give_up_writing(error);
         }
         if self.transport.outbox.is_empty() {
             self.is_shedding = false;
@@ -73,11 +72,11 @@ impl Connection {
         if !self.transport.is_free() {
             return None;
         }
-        match self.transport.send_past(bytes) {
-            Ok(sent) => {
-                turn.counters.bytes_sent += sent as u64;
-                Some(sent)
-            }
+        let sent = self
+            .transport
+            .send_past(bytes, &mut turn.counters.bytes_sent);
+        match sent {
+            Ok(sent) => Some(sent),
             Err(error) => {
                 self.transport.give_up_writing(error);
                 Some(bytes.len())
