@@ -8,7 +8,7 @@ use super::{
     CloseReason,
     admission::Denial,
     connection::Connection,
-    kernel::Stream,
+    kernel::{self, Stream},
     listener::Accepted,
     network::{Network, Shared},
     tls,
@@ -67,8 +67,7 @@ impl Network {
             let admitted = self.shared.admission.admitted();
             log::warn!("{admitted} connections: full, further ones hear 503 until some have gone");
         }
-        let unacknowledged_max = self.shared.limits.unacknowledged_max();
-        self.kernel.tune_accepted(&stream, unacknowledged_max);
+        kernel::tune_accepted(&stream, self.shared.limits.unacknowledged_max());
         let encryption = match is_tls {
             false => None,
             true => self.tls.accept(),

@@ -20,6 +20,8 @@ mod files;
 mod frame;
 mod inbound;
 mod intake;
+#[cfg(test)]
+mod inspection;
 mod keepalive;
 mod kernel;
 mod listener;
@@ -51,6 +53,11 @@ pub(crate) use self::{
     network::Network,
     token::{Source, Token},
     upgrade::Dialing,
+};
+#[cfg(test)]
+pub(crate) use self::{
+    connection::{Inspection, Stage},
+    kernel::simulated,
 };
 pub use self::{
     files::{FileError, FilesError},

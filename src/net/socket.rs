@@ -36,8 +36,22 @@ pub(crate) fn listen(
     Ok(mio::net::TcpListener::from_std(socket.into()))
 }
 
+/// Starts to connect, from one of our addresses and ports or from any.
+pub(crate) fn connect(
+    address: SocketAddr,
+    source: Option<SocketAddr>,
+    unacknowledged_max: Duration,
+) -> io::Result<mio::net::TcpStream> {
+    let stream = match source {
+        Some(source) => connect_from(source, address)?,
+        None => mio::net::TcpStream::connect(address)?,
+    };
+    tune(&SockRef::from(&stream), unacknowledged_max);
+    Ok(stream)
+}
+
 /// Starts to connect from one of our addresses and ports, which may have been in use until just now.
-pub(crate) fn connect_from(source: SocketAddr, to: SocketAddr) -> io::Result<mio::net::TcpStream> {
+fn connect_from(source: SocketAddr, to: SocketAddr) -> io::Result<mio::net::TcpStream> {
     let socket = Socket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
     // Else a port rests for a minute after each connection.
@@ -59,11 +73,6 @@ pub(crate) fn tune_accepted(stream: &mio::net::TcpStream, unacknowledged_max: Du
     if !cfg!(target_os = "linux") {
         tune(&SockRef::from(stream), unacknowledged_max);
     }
-}
-
-/// Sets the options of a dialed connection.
-pub(crate) fn tune_dialed(stream: &mio::net::TcpStream, unacknowledged_max: Duration) {
-    tune(&SockRef::from(stream), unacknowledged_max);
 }
 
 /// Small frames go at once, unsent bytes stay on our side, and a peer that acknowledges nothing

@@ -9,6 +9,8 @@ mod error;
 mod handle;
 mod listen;
 mod memory;
+#[cfg(test)]
+mod ordeal;
 mod output;
 mod relay;
 

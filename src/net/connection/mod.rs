@@ -6,6 +6,8 @@
 
 mod holding;
 mod pacing;
+#[cfg(test)]
+mod inspection;
 mod receiving;
 mod sending;
 
@@ -17,6 +19,8 @@ use std::{
 
 use bytes::Bytes;
 
+#[cfg(test)]
+pub(crate) use self::inspection::{Inspection, Stage};
 pub(crate) use self::receiving::Portion;
 
 use super::{

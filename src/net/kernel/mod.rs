@@ -1,11 +1,19 @@
 //! What the network has of the operating system: sockets, and word of which are ready. Nothing else here opens
-//! or registers one, so that what stands behind it can be another thing than the real one.
+//! or registers one. In tests there is a simulated kernel beside the real one; the program knows the real one only.
+
+#[cfg(test)]
+mod either;
+#[cfg(test)]
+pub(crate) mod simulated;
 
 use std::{io, net::SocketAddr, time::Duration};
 
+#[cfg(not(test))]
 pub(crate) use mio::net::{TcpListener as Listener, TcpStream as Stream};
 use mio::{Interest, Registry, event::Event};
 
+#[cfg(test)]
+pub(crate) use self::either::{Listener, Stream};
 use super::{socket, token::Source};
 
 /// The poll says that something is ready.
@@ -33,11 +41,26 @@ impl From<&Event> for Readiness {
 #[derive(Debug)]
 pub(crate) struct Kernel {
     registry: Registry,
+    #[cfg(test)]
+    simulated: Option<simulated::Host>,
 }
 
 impl Kernel {
     pub(crate) fn new(registry: Registry) -> Self {
-        Self { registry }
+        Self {
+            registry,
+            #[cfg(test)]
+            simulated: None,
+        }
+    }
+
+    /// The sockets are those of a simulated host; nothing is registered with the real poll.
+    #[cfg(test)]
+    pub(crate) fn simulated(registry: Registry, host: simulated::Host) -> Self {
+        Self {
+            registry,
+            simulated: Some(host),
+        }
     }
 
     /// Opens a listening socket.
@@ -49,7 +72,14 @@ impl Kernel {
         address: SocketAddr,
         unacknowledged_max: Duration,
     ) -> io::Result<Listener> {
-        socket::listen(address, unacknowledged_max)
+        #[cfg(test)]
+        if let Some(host) = &self.simulated {
+            return host.listen(address).map(Listener::Simulated);
+        }
+        let listener = socket::listen(address, unacknowledged_max)?;
+        #[cfg(test)]
+        let listener = Listener::Real(listener);
+        Ok(listener)
     }
 
     /// Starts to connect, from one of our addresses and ports or from any.
@@ -62,17 +92,14 @@ impl Kernel {
         source: Option<SocketAddr>,
         unacknowledged_max: Duration,
     ) -> io::Result<Stream> {
-        let stream = match source {
-            Some(source) => socket::connect_from(source, address)?,
-            None => Stream::connect(address)?,
-        };
-        socket::tune_dialed(&stream, unacknowledged_max);
+        #[cfg(test)]
+        if let Some(host) = &self.simulated {
+            return host.connect(address).map(Stream::Simulated);
+        }
+        let stream = socket::connect(address, source, unacknowledged_max)?;
+        #[cfg(test)]
+        let stream = Stream::Real(stream);
         Ok(stream)
-    }
-
-    /// Sets the options of an accepted connection.
-    pub(crate) fn tune_accepted(&self, stream: &Stream, unacknowledged_max: Duration) {
-        socket::tune_accepted(stream, unacknowledged_max);
     }
 
     /// Has the poll tell once of each change: that there is something to accept.
@@ -86,4 +113,14 @@ impl Kernel {
         let interest = Interest::READABLE | Interest::WRITABLE;
         self.registry.register(stream, source.into(), interest)
     }
+}
+
+/// The options of an accepted connection that it did not inherit.
+pub(crate) fn tune_accepted(stream: &Stream, unacknowledged_max: Duration) {
+    #[cfg(test)]
+    let stream = match stream {
+        Stream::Real(stream) => stream,
+        Stream::Simulated(_) => return,
+    };
+    socket::tune_accepted(stream, unacknowledged_max);
 }

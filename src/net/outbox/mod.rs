@@ -249,6 +249,9 @@ impl Outbox {
 }
 
 #[cfg(test)]
+mod account;
+
+#[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
