@@ -121,7 +121,7 @@ impl Origin {
             && scheme.chars().all(is_scheme)
             && !authority.is_empty()
             && authority.chars().all(is_authority);
-        if !is_origin {
+        if !is_origin || !is_host(host_of(authority)) {
             return None;
         }
         let scheme = scheme.to_ascii_lowercase();
@@ -132,13 +132,10 @@ impl Origin {
             _ => "",
         };
         let authority = authority.strip_suffix(unnamed).unwrap_or(&authority);
-        match host_of(authority) {
-            "" => None,
-            _ => Some(Self {
-                authority: authority.to_owned(),
-                scheme,
-            }),
-        }
+        Some(Self {
+            authority: authority.to_owned(),
+            scheme,
+        })
     }
 
     /// Whether a page of this origin comes from the host that it asks for: whatever the port, because a page
@@ -148,6 +145,12 @@ impl Origin {
         Self::parse(origin)
             .is_some_and(|origin| host_of(&origin.authority).eq_ignore_ascii_case(host))
     }
+}
+
+/// What is left without a port has no other one.
+fn is_host(text: &str) -> bool {
+    let is_bracketed = text.starts_with('[') && text.ends_with(']');
+    !text.is_empty() && (is_bracketed || !text.contains(':'))
 }
 
 /// Without the port. An IPv6 address stands in brackets.
@@ -207,6 +210,8 @@ mod tests {
             "https://example.org/",
             "https://user@example.org",
             "https://:443",
+            "https://a:443:443",
+            "https://::1",
             "://example.org",
             "https://a b",
         ] {
