@@ -70,7 +70,10 @@ pub(super) enum Problem {
         "has a path of {0} bytes, and the path, which is the channel, has {CHANNEL_BYTES_MAX} at most"
     )]
     PathLong(usize),
-    #[error("has the character `{0}` in its path or query, which must be percent-encoded")]
+    #[error(
+        "has the character `{}` in its path or query, which must be percent-encoded",
+        Printable(.0.encode_utf8(&mut [0; 4]))
+    )]
     Target(char),
 }
 

@@ -301,6 +301,7 @@ mod tests {
             ("ws://a\r\nX: y", "white space"),
             ("ws://a/\u{1b}", "white space or control"),
             ("ws://a/ü", "character `ü` in its path"),
+            ("ws://a/\u{202e}", r"character `\u{202e}` in its path"),
             ("ws://a/{x}", "character `{`"),
             ("ws://a\\b", "host `a\\b`"),
             ("ws://ü.example", "xn-- form"),
