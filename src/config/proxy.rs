@@ -95,7 +95,8 @@ impl FromStr for ProxyUrl {
         let (kind, default_port) = match scheme.to_ascii_lowercase().as_str() {
             "http" => (ProxyKind::Http, HTTP_PORT),
             "socks5" | "socks5h" => (ProxyKind::Socks5, SOCKS_PORT),
-            _ => return Err(ProxyUrlError::Scheme(scheme.to_owned())),
+            _ if is_scheme(scheme) => return Err(ProxyUrlError::Scheme(scheme.to_owned())),
+            _ => return Err(ProxyUrlError::SchemeMisplaced),
         };
         let rest = rest.trim_end_matches('/');
         let (credentials, authority) = match rest.rsplit_once('@') {
@@ -117,6 +118,12 @@ impl FromStr for ProxyUrl {
             credentials,
         })
     }
+}
+
+/// RFC 3986 §3.1, more or less: what is something else may be a password.
+fn is_scheme(text: &str) -> bool {
+    text.bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
 }
 
 fn parse_credentials(text: &str) -> Result<Credentials, ProxyUrlError> {
@@ -160,6 +167,11 @@ pub enum ProxyUrlError {
         Printable(.0)
     )]
     Scheme(String),
+    /// Something stands before the scheme, perhaps user and password.
+    #[error(
+        "a proxy begins with its scheme, and user and password follow it; expected http://user:password@host:port"
+    )]
+    SchemeMisplaced,
     /// Not a host and a port.
     #[error(
         "`{}` is no host and port of a proxy; expected http://host:port or socks5://host:port",
@@ -311,6 +323,8 @@ mod tests {
             "http://u:secret%0a@a",
             "http://:secret@a",
             "http://a:0",
+            "u:secret@http://a",
+            "u:secret://a",
             "",
         ] {
             let error = text.parse::<ProxyUrl>().expect_err(text).to_string();
