@@ -88,7 +88,10 @@ impl FromStr for Subnet {
         let bits = match bits {
             None => written_bits,
             Some(bits) => {
-                let number = bits.parse().ok().filter(|bits| *bits <= written_bits);
+                // `u8::from_str` takes a leading plus.
+                let digits = Some(bits).filter(|bits| !bits.starts_with('+'));
+                let number = digits.and_then(|digits| digits.parse().ok());
+                let number = number.filter(|bits| *bits <= written_bits);
                 number.ok_or_else(|| error(Problem::Bits(written_bits)))?
             }
         };
@@ -163,6 +166,7 @@ mod tests {
             ("", "`` does not begin with an IP address"),
             ("localhost", "does not begin"),
             ("10.0.0.0/33", "not a number from 0 to 32"),
+            ("10.0.0.0/+8", "not a number from 0 to 32"),
             ("10.0.0.0/", "not a number from 0 to 32"),
             ("::/129", "not a number from 0 to 128"),
             (

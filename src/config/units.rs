@@ -118,13 +118,20 @@ impl FromStr for Count {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let number = text.trim();
-        number.parse().map(Count).map_err(|error| CountError {
+        let error = |problem| CountError {
             typed: text.to_owned(),
-            problem: match error.kind() {
+            problem,
+        };
+        // `usize::from_str` takes a leading plus.
+        if number.starts_with('+') {
+            return Err(error(CountProblem::NotANumber));
+        }
+        number.parse().map(Count).map_err(|fault| {
+            error(match fault.kind() {
                 IntErrorKind::PosOverflow => CountProblem::TooLarge,
                 _ if number.parse::<i128>().is_ok() => CountProblem::Negative,
                 _ => CountProblem::NotANumber,
-            },
+            })
         })
     }
 }
@@ -364,6 +371,7 @@ mod tests {
         for (text, expected) in [
             ("", "`` is not a whole number; write for example 8"),
             ("1.5", "`1.5` is not a whole number"),
+            ("+1", "`+1` is not a whole number"),
             ("--hops", "`--hops` is not a whole number"),
             (" -1", "` -1` is negative; write for example 8"),
             (
