@@ -15,6 +15,7 @@ mod access;
 mod article;
 mod autobahn;
 mod bench;
+mod dependencies;
 mod detour;
 mod dialing;
 mod foreign;
