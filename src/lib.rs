@@ -72,6 +72,7 @@
 //! | `node::{relay, broadcast}` | shell | what becomes of messages: between connections and mesh; the periodic broadcast |
 //! | `node::memory` | shell | how much all peers together may make the node hold, and who gives it up |
 //! | [`simulation`] | edge | the mesh on thousands of virtual nodes, what it must show there, and what it is compared with |
+//! | `fuzzing` (in tests) | edge | what is fed with arbitrary bytes, and what must hold then; the targets stand beside what they feed |
 //! | [`fanout`] | edge | load tests of any WebSocket server: another loop around `net`, with decisions of its own |
 //! | `cli`, `console` (in the program) | edge | options; standard output and error that never block |
 //!
@@ -123,6 +124,8 @@ mod budget;
 pub mod config;
 mod counters;
 pub mod fanout;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod mesh;
 mod message;
 mod net;

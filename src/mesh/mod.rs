@@ -19,6 +19,8 @@
 mod codec;
 mod control;
 mod distance;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod gossip;
 mod history;
 mod joining;

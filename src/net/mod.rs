@@ -18,6 +18,8 @@ mod contexts;
 mod dialer;
 mod files;
 mod frame;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod inbound;
 mod intake;
 #[cfg(test)]

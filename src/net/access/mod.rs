@@ -1,6 +1,8 @@
 //! Who may come in, and as what: by the page that it comes from and by the token that it shows. Files are read at the
 //! start and when they are to be read again; judging is pure.
 
+#[cfg(any(test, fuzzing))]
+pub(super) mod fuzzing;
 mod tokens;
 
 use std::{fmt, net::IpAddr};

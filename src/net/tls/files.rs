@@ -60,15 +60,14 @@ impl Source<'_> {
         self.error(problem).into()
     }
 
-    fn certificates(self) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-        let bytes = self.pem()?;
-        let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
+    fn certificates(self, bytes: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+        let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(bytes).collect();
         match certificates {
             Ok(certificates) if !certificates.is_empty() => Ok(certificates),
-            Ok(_) => Err(self.fault(if is_der(&bytes) {
+            Ok(_) => Err(self.fault(if is_der(bytes) {
                 "it is not PEM but looks like DER: convert it with `openssl x509 -inform der`"
                     .to_owned()
-            } else if is_key(&bytes) {
+            } else if is_key(bytes) {
                 "there is no certificate in it, but a private key: did the two options change places?"
                     .to_owned()
             } else {
@@ -78,22 +77,21 @@ impl Source<'_> {
         }
     }
 
-    fn key(self) -> Result<PrivateKeyDer<'static>, TlsError> {
-        let bytes = self.pem()?;
+    fn key(self, bytes: &[u8]) -> Result<PrivateKeyDer<'static>, TlsError> {
         // Both the encrypted PKCS#8 and OpenSSL's own old way have this word in clear.
-        if contains(&bytes, b"ENCRYPTED") {
+        if contains(bytes, b"ENCRYPTED") {
             return Err(self.fault(
                 "the key is encrypted, and nobody is there to type the password: decrypt it with \
                  `openssl pkey -in FILE -out NEW-FILE`",
             ));
         }
-        PrivateKeyDer::from_pem_slice(&bytes).map_err(|error| {
+        PrivateKeyDer::from_pem_slice(bytes).map_err(|error| {
             self.fault(match error {
-                pem::Error::NoItemsFound if is_der(&bytes) => {
+                pem::Error::NoItemsFound if is_der(bytes) => {
                     "it is not PEM but looks like DER: convert it with `openssl pkey -inform der`"
                         .to_owned()
                 }
-                pem::Error::NoItemsFound if contains(&bytes, b"BEGIN CERTIFICATE") => {
+                pem::Error::NoItemsFound if contains(bytes, b"BEGIN CERTIFICATE") => {
                     "there is no private key in it, but a certificate: did the two options change places?"
                         .to_owned()
                 }
@@ -109,8 +107,12 @@ impl Source<'_> {
 
     /// The authorities of a file, all of which must be right.
     pub(super) fn authorities(self) -> Result<RootCertStore, TlsError> {
+        self.authorities_in(&self.pem()?)
+    }
+
+    pub(super) fn authorities_in(self, bytes: &[u8]) -> Result<RootCertStore, TlsError> {
         let mut roots = RootCertStore::empty();
-        for (place, certificate) in self.certificates()?.into_iter().enumerate() {
+        for (place, certificate) in self.certificates(bytes)?.into_iter().enumerate() {
             roots.add(certificate).map_err(|error| {
                 let number = place + 1;
                 self.fault(format!("certificate {number} in it is damaged: {error}"))
@@ -122,8 +124,16 @@ impl Source<'_> {
 
 /// A certificate with its chain and its key.
 pub(super) fn identity(cert: Source<'_>, key: Source<'_>) -> Result<Arc<CertifiedKey>, TlsError> {
-    let chain = cert.certificates()?;
-    let signing_key = any_supported_type(&key.key()?).map_err(|_| {
+    identity_in((cert, &cert.pem()?), (key, &key.pem()?))
+}
+
+/// Of the bytes that stand in the files.
+pub(super) fn identity_in(
+    (cert, cert_bytes): (Source<'_>, &[u8]),
+    (key, key_bytes): (Source<'_>, &[u8]),
+) -> Result<Arc<CertifiedKey>, TlsError> {
+    let chain = cert.certificates(cert_bytes)?;
+    let signing_key = any_supported_type(&key.key(key_bytes)?).map_err(|_| {
         key.fault(
             "this kind of key is not supported: RSA from 2048 bits on, ECDSA P-256 or P-384, or Ed25519 is",
         )

@@ -4,6 +4,8 @@
 mod encryption;
 mod explain;
 mod files;
+#[cfg(any(test, fuzzing))]
+pub(super) mod fuzzing;
 mod settings;
 mod trust;
 

@@ -6,6 +6,8 @@
 
 mod claim;
 mod forwarded;
+#[cfg(any(test, fuzzing))]
+pub(super) mod fuzzing;
 mod head;
 mod refusal;
 mod request;
