@@ -354,6 +354,38 @@ fn a_variable_that_keeps_somebody_out_is_not_unset_by_a_slip() {
     }
 }
 
+/// It listens for other machines as long as that takes to say, and nobody connects.
+#[test]
+fn a_node_that_anybody_can_enter_says_so_once() {
+    const WARNING: &str = "whoever reaches this node can listen, publish and become a neighbor";
+    let scratch = Scratch::new("open");
+    let tokens = token_file(&scratch);
+    let said = |options: &[&str]| {
+        let mut node = Node::with(["--interval", "off"].iter().chain(options));
+        node.stderr.wait_for("listening on");
+        // What is said at the start is said before it stops.
+        node.stop();
+        (node.stderr.count(WARNING), node.stderr.all())
+    };
+    let open = ["--bind", "0.0.0.0:0", "--bind", "0.0.0.0:0"];
+    let (count, lines) = said(&open);
+    assert_eq!(count, 1, "{lines:?}");
+    let line = lines.iter().find(|line| line.contains(WARNING)).unwrap();
+    assert!(
+        line.contains(" WARN ") && line.contains("--token-file"),
+        "{line}"
+    );
+    for guard in [
+        ["--token-file", &tokens],
+        ["--allow", "127.0.0.0/8"],
+        ["--bind", "127.0.0.1:0"],
+    ] {
+        let bind: &[&str] = if guard[0] == "--bind" { &[] } else { &open };
+        let (count, lines) = said(&[bind, &guard].concat());
+        assert_eq!(count, 0, "{lines:?}");
+    }
+}
+
 /// A request as a browser makes it for a page.
 fn from_page(node: &Node, origin: &str) -> Raw {
     ask(node, "/", &format!("Origin: {origin}\r\n"))

@@ -112,6 +112,45 @@ fn one_address_cannot_take_all_the_room() {
     assert_eq!(two.sync(), []);
 }
 
+/// All addresses of this machine are one owner's who must not be limited, so the flood comes by a proxy.
+#[test]
+fn a_flood_from_one_network_leaves_room_for_others() {
+    let by_proxy = |node: &Node, client: &str| {
+        let mut peer = Raw::connect(node.address());
+        let request = Raw::request(node.address(), "/");
+        let field = format!("X-Forwarded-For: {client}\r\nUpgrade:");
+        peer.send(request.replacen("Upgrade:", &field, 1));
+        let head = peer.read_head();
+        let status: u16 = head[9..12].parse().unwrap();
+        (status, Some(peer).filter(|_| status == 101))
+    };
+    let v4 = |n: usize| format!("203.0.113.{n}");
+    let subnet = |n: usize| format!("2001:db8::{n:x}");
+    let v6 = |n: usize| format!("2001:db8:0:{n:x}::1");
+    let cases: [(&str, &dyn Fn(usize) -> String, &str); 3] = [
+        ("--max-connections-per-network", &v4, "203.0.114.1"),
+        ("--max-connections-per-address", &subnet, "2001:db8:0:1::1"),
+        ("--max-connections-per-network", &v6, "2001:db8:1::1"),
+    ];
+    for (limit, flood, other) in cases {
+        // With as many for one as for all, there is no room left for anybody else.
+        for (max, refusal, to_others) in [(30, 503, 503), (4, 429, 101)] {
+            let max_text = max.to_string();
+            let options = ["--interval", "off", "--trust-forwarded-for", "127.0.0.1"];
+            let limits = ["--max-connections", "30", limit, &max_text];
+            let node = Node::listening(options.iter().chain(&limits));
+            let answers: Vec<_> = (0..40).map(|n| by_proxy(&node, &flood(n))).collect();
+            let count = |status| answers.iter().filter(|(it, _)| *it == status).count();
+            assert_eq!(
+                (count(101), count(refusal)),
+                (max, 40 - max),
+                "{limit} {max}"
+            );
+            assert_eq!(by_proxy(&node, other).0, to_others, "{limit} {max}");
+        }
+    }
+}
+
 #[test]
 fn connections_that_say_nothing_are_bounded() {
     let options = [

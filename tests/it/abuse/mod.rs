@@ -2,6 +2,7 @@
 //! served as if nothing were.
 
 mod crowds;
+mod drips;
 mod floods;
 mod known;
 mod memory;

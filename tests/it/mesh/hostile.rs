@@ -205,10 +205,89 @@ fn announcements_of_what_there_is_not_cost_little() {
 }
 
 #[test]
+fn who_asks_for_the_same_again_and_again_gets_little_of_it() {
+    const COUNT: usize = 300;
+    const PAYLOAD_BYTES: usize = 512 << 10;
+    let mut pair = Pair::start(&["--outbox", "1GiB"]);
+    let mut member = Member::join(pair.attacked().address(), NOBODY, "peer");
+    let begun = Instant::now();
+    pair.peers[0].send_frame(Frame::text(letters(PAYLOAD_BYTES)));
+    pair.peers[1].read_frame();
+    let is_large = |frame: &Frame| {
+        frame.payload.first() == Some(&MESSAGE) && frame.payload.len() > PAYLOAD_BYTES
+    };
+    let first = loop {
+        let frame = member.raw.read_frame();
+        if is_large(&frame) {
+            break frame;
+        }
+    };
+    let origin = u128::from_be_bytes(first.payload[3..19].try_into().unwrap());
+    let sequence = u32::from_be_bytes(first.payload[19..23].try_into().unwrap());
+    for _ in 0..COUNT {
+        member.raw.send_frame(ids(REQUEST, origin, [sequence]));
+    }
+    member.raw.send_frame(Frame::ping("asked"));
+    // A pong may overtake what was asked for, and a message that is published then may not.
+    let mut copies = 0;
+    let mut hear_until = |member: &mut Member, is_last: &dyn Fn(&Frame) -> bool| loop {
+        let frame = member.raw.read_frame();
+        copies += usize::from(is_large(&frame));
+        if is_last(&frame) {
+            break;
+        }
+    };
+    hear_until(&mut member, &|frame| *frame == Frame::pong("asked"));
+    pair.peers[0].send_frame(Frame::text("last"));
+    hear_until(&mut member, &|frame| frame.payload.ends_with(b"/last"));
+    // 4 MiB at once and 1 MB a second.
+    let most = 8 + 2 * (begun.elapsed().as_secs() as usize + 1);
+    println!("{copies} of {COUNT} copies");
+    assert!(
+        (1..=most).contains(&copies),
+        "{copies} of {COUNT}, {most} at most"
+    );
+    assert_eq!(pair.peers[1].read_frame(), Frame::text("last"));
+    pair.assert_unharmed();
+}
+
+#[test]
+fn hellos_without_end_take_no_more_than_the_places_there_are() {
+    const COUNT: u128 = 300;
+    let mut pair = Pair::start(&[]);
+    let address = pair.attacked().address();
+    let before = pair.attacked().node().resident_bytes();
+    let mut members: Vec<_> = (0..COUNT)
+        .map(|n| {
+            let mut member = Member::connect(address, NOBODY + n);
+            member.say(&member.hello("peer"));
+            member
+        })
+        .collect();
+    let is_in = |member: &mut Member| {
+        member
+            .raw
+            .try_send(Frame::ping("in").masked().encode())
+            .is_ok()
+            && std::iter::from_fn(|| member.raw.try_read_frame().ok())
+                .find(|frame| *frame == Frame::pong("in") || frame.opcode == Frame::CLOSE)
+                .is_some_and(|frame| frame.opcode != Frame::CLOSE)
+    };
+    let count = members.iter_mut().map(is_in).filter(|is_in| *is_in).count();
+    println!("{count} of {COUNT} are in");
+    // 12 places for anybody, and 32 for those who cannot be dialed.
+    assert!((1..=44).contains(&count), "{count}");
+    let after = pair.attacked().node().resident_bytes();
+    assert!(after < before + GROWTH_BYTES_MAX, "{before} {after}");
+    pair.assert_unharmed();
+}
+
+#[test]
 fn floods_of_control_frames_cost_little() {
     let mut pair = Pair::start(&[]);
     let mut member = Member::join(pair.attacked().address(), NOBODY, "peer");
     let before = pair.attacked().node().resident_bytes();
+    let begun = Instant::now();
     let greatest: u64 = (1 << 53) - 1;
     let root = format!("{NOBODY:032x}");
     for number in 0..5000 {
@@ -227,7 +306,13 @@ fn floods_of_control_frames_cost_little() {
             pair.assert_delivers();
         }
     }
-    member.raw.sync();
+    let heard = member.raw.sync();
+    // 64 at once and 8 a second are looked at.
+    let most = 64 + 8 * (begun.elapsed().as_secs() as usize + 1);
+    let answers = heard.iter().filter(|frame| frame.opcode == Frame::TEXT);
+    let answers = answers.filter(|frame| frame.payload_text().contains("\"shuffled\""));
+    let answers = answers.count();
+    assert!(answers <= most, "{answers} answers, {most} at most");
     let after = pair.attacked().node().resident_bytes();
     println!(
         "25,000 control frames: {} KiB",

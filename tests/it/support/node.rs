@@ -157,6 +157,17 @@ impl Node {
         self.status_field("VmRSS") * 1024
     }
 
+    /// CPU time that the process has used, of all its threads (Linux).
+    pub(crate) fn cpu_time(&self) -> std::time::Duration {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.id()));
+        let tasks = tasks.expect("/proc tells about a running process");
+        let nanoseconds = tasks.filter_map(|task| {
+            let schedstat = std::fs::read_to_string(task.ok()?.path().join("schedstat")).ok()?;
+            schedstat.split(' ').next()?.parse::<u64>().ok()
+        });
+        std::time::Duration::from_nanos(nanoseconds.sum())
+    }
+
     /// Asserts that it never logged an error: what peers do is none of ours.
     #[track_caller]
     pub(crate) fn assert_no_error_logged(&self) {
