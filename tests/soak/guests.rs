@@ -19,8 +19,8 @@ const SLOW: usize = 4;
 /// More than node and kernel keep for one that does not read.
 const TORRENT_MESSAGES: usize = 100;
 const TORRENT_BYTES: usize = 60_000;
-/// Ten times what a peer may publish in a second.
-const FLOOD_MESSAGES: usize = 5000;
+/// Five times what a peer may publish in a second.
+const FLOOD_MESSAGES: usize = 2500;
 const SAID: usize = 20;
 
 /// Much for some who do not read.

@@ -87,7 +87,9 @@ impl Soaked {
         command.args(files.options());
         command.args(["--token-file", text(&scratch.join("tokens"))]);
         // Little enough for slow readers and floods to reach it in each round.
-        command.args("--max-message 65536 --outbox 262144 --max-publish-rate 500".split(' '));
+        command.args("--max-message 65536 --outbox 1048576 --max-publish-rate 500".split(' '));
+        // On a busy machine a thousand guests who all come at once are late with their requests, which is not the node's.
+        command.args(["--handshake-timeout", "2m"]);
         command.args(["--max-connections-per-address", &(3 * peers).to_string()]);
         // A line for each of a million peers tells nobody anything.
         command.env(

@@ -1,11 +1,19 @@
 //! Clients and servers with another TLS than ours.
 
 use std::io::Write;
+use std::net::Ipv4Addr;
 use std::process::{Command, Stdio};
+
+use futures_util::{SinkExt, StreamExt};
+use rustls::pki_types::ServerName;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::{TlsAcceptor, TlsConnector};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
 
 use super::authority::text;
 use super::{Authority, certified, dialing, url_of};
-use crate::support::{Program, Scratch, tools};
+use crate::support::{Node, Program, Scratch, block_on, letters, tools};
 
 /// Lets a peer of `tests/peers` dial a node, and speak with it.
 fn speaks(mut command: Command, script: &str) {
@@ -66,6 +74,66 @@ fn python_websockets_is_dialed() {
     node.stop();
     peer.stdout.wait_for("closed 0 1001");
     assert!(!peer.stdout.contain("failed "), "{}", peer.stdout.tail(20));
+}
+
+/// Lets the node echo, and then stop.
+async fn speak_until_it_stops<S>(socket: &mut WebSocketStream<S>, node: &Node)
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+{
+    for message in [
+        Message::text("grüße ✓"),
+        Message::text(""),
+        Message::binary(letters(1 << 20).into_bytes()),
+    ] {
+        socket.send(message.clone()).await.unwrap();
+        assert_eq!(socket.next().await.unwrap().unwrap(), message);
+    }
+    node.signal("TERM");
+    let Message::Close(Some(close)) = socket.next().await.unwrap().unwrap() else {
+        panic!("no Close")
+    };
+    assert_eq!(u16::from(close.code), 1001);
+    // Without close_notify it would be an error.
+    assert!(socket.next().await.is_none());
+}
+
+#[test]
+fn tokio_tungstenite_dials() {
+    let (authority, mut node) = certified();
+    block_on(async {
+        let connector = TlsConnector::from(authority.client_config());
+        let socket = TcpStream::connect(node.address()).await.unwrap();
+        let name = ServerName::try_from("localhost").unwrap();
+        let socket = connector.connect(name, socket).await.unwrap();
+        let connected = tokio_tungstenite::client_async(url_of(&node), socket).await;
+        let (mut socket, _) = connected.unwrap();
+        speak_until_it_stops(&mut socket, &node).await;
+    });
+    assert_eq!(node.wait_exit().code(), Some(0));
+    assert!(!node.stderr.contain("cut off"), "{}", node.stderr.tail(20));
+}
+
+#[test]
+fn tokio_tungstenite_is_dialed() {
+    let authority = Authority::new("test");
+    let files = authority.local("server");
+    let mut node = block_on(async {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let options = authority.ca_options();
+        let options = options.iter().map(String::as_str);
+        let options = options.chain(["--echo", "--max-publish-rate", "off"]);
+        let node = dialing(&format!("wss://localhost:{port}/"), options);
+        let (socket, _) = listener.accept().await.unwrap();
+        let acceptor = TlsAcceptor::from(files.server());
+        let socket = acceptor.accept(socket).await.unwrap();
+        let accepted = tokio_tungstenite::accept_async(socket).await;
+        speak_until_it_stops(&mut accepted.unwrap(), &node).await;
+        node
+    });
+    assert_eq!(node.wait_exit().code(), Some(0));
+    assert!(!node.stderr.contain("cut off"), "{}", node.stderr.tail(20));
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod foreign;
 mod handshakes;
 mod nodes;
 mod reload;
+mod scanned;
 mod start;
 
 use std::ffi::OsStr;
