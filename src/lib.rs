@@ -59,6 +59,7 @@
 //! |---|---|---|
 //! | [`config`] | core | what a node is told; every bound, default and unit ([`config::limits`]) |
 //! | `message`, `node_id`, `counters`, `printable`, `rate` | core | messages; names of nodes; what is counted; making a peer's text safe to show; how much may come in a second |
+//! | `framing` | core | how messages follow one another in a stream of bytes |
 //! | `subprotocol` | core | what two nodes agree on before they speak |
 //! | `net` | shell | connections: from sockets to whole messages and back; who is a neighbor, who is in which channel, whom to dial; knows nothing of what messages mean |
 //! | `net::access` | pure but for reading | who may come in, and as what: tokens with their rights, pages of browsers |
@@ -124,6 +125,7 @@ mod budget;
 pub mod config;
 mod counters;
 pub mod fanout;
+mod framing;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod mesh;
@@ -139,10 +141,11 @@ mod subprotocol;
 
 pub use config::Config;
 pub use counters::Counters;
+pub use framing::{Decoder, Framing, Piece};
 pub use message::Message;
 pub use net::{FileError, FilesError, PeerName, TlsError};
 pub use node::{
     BroadcastError, Handle, Node, Output, PublishError, Received, RunError, StartError,
 };
 pub use node_id::{NodeId, NodeIdError};
-pub use printable::{Excerpt, Printable};
+pub use printable::{Excerpt, Printable, Quoted};

@@ -10,10 +10,10 @@ mod console;
 use std::error::Error;
 use std::process::ExitCode;
 
-use wsmesh::{Config, Node, Printable, StartError};
+use wsmesh::{Config, Framing, Node, Printable, StartError};
 
 use crate::cli::{Cli, Subcommand, usage_error};
-use crate::console::{LogStream, StdoutOutput, start_logging};
+use crate::console::{Format, LogStream, StdoutOutput, start_logging};
 
 /// An option is wrong, or a file that it names.
 const STATUS_WRONG: u8 = 2;
@@ -26,6 +26,7 @@ fn main() -> ExitCode {
         None => {}
     }
     let level = cli.log_level();
+    let (format, framing) = (cli.streams().format.clone(), cli.streams().framing);
     let config = cli.into_config().unwrap_or_else(|error| error.exit());
     let rust_log = std::env::var("RUST_LOG").ok();
     let rust_log = rust_log.filter(|directives| !directives.is_empty());
@@ -38,7 +39,7 @@ fn main() -> ExitCode {
         let what = format!("RUST_LOG: {error}");
         usage_error(Printable(&what)).exit();
     }
-    let code = match run(config) {
+    let code = match run(config, format, framing) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let is_configuration = matches!(error.downcast_ref(), Some(StartError::Files(_)));
@@ -53,12 +54,12 @@ fn main() -> ExitCode {
     code
 }
 
-fn run(config: Config) -> Result<(), Box<dyn Error>> {
+fn run(config: Config, format: Format, framing: Framing) -> Result<(), Box<dyn Error>> {
     // A connection costs a descriptor; the usual soft limit of 1024 is for programs that use select.
     if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
         log::warn!("cannot raise the limit of descriptors: {error}");
     }
-    let mut output = StdoutOutput::open()?;
+    let mut output = StdoutOutput::open(format, framing)?;
     let mut node = Node::new(config)?;
     node.handle_signals()?;
     node.run(&mut output)?;

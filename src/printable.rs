@@ -54,6 +54,36 @@ impl Display for Excerpt<'_> {
     }
 }
 
+/// Displays a text as a string of JSON, with its quotes. Whoever parses it gets the same text back; as it stands it
+/// can neither forge a line nor steer a terminal, as with [`Printable`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quoted<'a>(pub &'a str);
+
+impl Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("\"")?;
+        let mut plain_from = 0;
+        for (at, c) in self.0.char_indices() {
+            if !matches!(c, '"' | '\\') && !is_unsafe(c) {
+                continue;
+            }
+            f.write_str(&self.0[plain_from..at])?;
+            plain_from = at + c.len_utf8();
+            match c {
+                '"' => f.write_str("\\\"")?,
+                '\\' => f.write_str("\\\\")?,
+                '\n' => f.write_str("\\n")?,
+                '\r' => f.write_str("\\r")?,
+                '\t' => f.write_str("\\t")?,
+                // None of them lies beyond what four digits can say.
+                _ => write!(f, "\\u{:04x}", u32::from(c))?,
+            }
+        }
+        f.write_str(&self.0[plain_from..])?;
+        f.write_str("\"")
+    }
+}
+
 /// Moves `at` to the next character that is not visible ASCII, which most of most texts is: every message that is
 /// shown goes through here.
 fn next_unusual(text: &str, at: &mut usize) -> Option<char> {
@@ -120,7 +150,22 @@ mod tests {
         assert_eq!(Excerpt(&long).to_string(), short + "…");
     }
 
+    #[test]
+    fn a_quoted_text_is_a_string_of_json() {
+        assert_eq!(Quoted("").to_string(), "\"\"");
+        let text = "a\"b\\c\n\u{1b}\u{9b}\u{202e}ü";
+        let expected = r#""a\"b\\c\n\u001b\u009b\u202eü""#;
+        assert_eq!(Quoted(text).to_string(), expected);
+    }
+
     proptest! {
+        #[test]
+        fn what_is_quoted_is_parsed_as_what_it_was(text in any::<String>()) {
+            let quoted = Quoted(&text).to_string();
+            prop_assert!(!quoted.chars().any(is_unsafe));
+            prop_assert_eq!(serde_json::from_str::<String>(&quoted).unwrap(), text);
+        }
+
         #[test]
         fn the_result_has_nothing_unsafe(text in any::<String>()) {
             let result = printable(&text);

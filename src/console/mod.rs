@@ -7,16 +7,19 @@
 //!
 //! - `destination`: a stream that takes what it can and never waits
 //! - `backlog`: the lines that wait for it, bounded
-//! - `output`: messages as lines on standard output
+//! - `output`: messages on standard output
+//! - `format`: what is written of each
 //! - `logging`: log records as lines on standard error
 
 mod backlog;
 mod destination;
+mod format;
 mod logging;
 mod output;
 
 use std::time::Duration;
 
+pub(crate) use format::Format;
 pub(crate) use logging::{LogStream, start_logging};
 pub(crate) use output::StdoutOutput;
 

@@ -1,28 +1,25 @@
 //! Messages as lines on standard output.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal};
 use std::os::fd::{AsFd, RawFd};
 
+use jiff::Timestamp;
 use log::warn;
 use wsmesh::config::limits::OUTPUT_BUFFER_BYTES;
-use wsmesh::{Excerpt, Message, Output, PeerName, Printable, Received};
+use wsmesh::{Framing, Output, Received};
 
 use super::backlog::{Backlog, Flushed};
 use super::destination::Destination;
 use super::finish;
+use super::format::{Format, Style};
 
-/// Bytes of a binary message that are shown.
-const HEX_BYTES_MAX: usize = 32;
-
-/// Writes each message received as one line to standard output.
-///
-/// `{who} {text}` for text, `{who} [binary, {length} bytes] {hex}` for bytes, of which the first
-/// 32 are shown. `who` is the URL of a peer that was dialed, or the address of one that was
-/// accepted, or the short id of the node at which a message was published; the latter two are followed by
-/// the path, which is the channel, unless that is `/`. What peers chose goes through [`Printable`].
+/// Writes each message received to standard output, in a format of choice.
 #[derive(Debug)]
 pub(crate) struct StdoutOutput {
     destination: Destination,
+    style: Style,
+    /// The time of the messages of this turn.
+    time: Option<Timestamp>,
     /// Whether the other end is gone. The descriptor is kept all the same: its number must not
     /// be given to another while a poll knows it.
     closed: bool,
@@ -36,13 +33,23 @@ impl StdoutOutput {
     ///
     /// # Errors
     /// The descriptor cannot be duplicated.
-    pub(crate) fn open() -> io::Result<StdoutOutput> {
-        Destination::new(io::stdout().as_fd()).map(StdoutOutput::to)
+    pub(crate) fn open(format: Format, framing: Framing) -> io::Result<StdoutOutput> {
+        let stdout = io::stdout();
+        let style = Style {
+            format,
+            framing,
+            has_colours: stdout.is_terminal()
+                && are_colours_wanted(|name| std::env::var(name).ok()),
+        };
+        let destination = Destination::new(stdout.as_fd())?;
+        Ok(StdoutOutput::to(destination, style))
     }
 
-    fn to(destination: Destination) -> StdoutOutput {
+    fn to(destination: Destination, style: Style) -> StdoutOutput {
         StdoutOutput {
             destination,
+            style,
+            time: None,
             closed: false,
             backlog: Backlog::new(OUTPUT_BUFFER_BYTES),
             dropped: 0,
@@ -76,11 +83,13 @@ impl Output for StdoutOutput {
             return;
         }
         if !self.closed {
-            write_line(self.backlog.line(), received).expect("a Vec takes everything");
+            let time = *self.time.get_or_insert_with(Timestamp::now);
+            self.style.write(self.backlog.line(), received, time);
         }
     }
 
     fn flush(&mut self) -> bool {
+        self.time = None;
         if self.backlog.is_empty() {
             return false;
         }
@@ -107,105 +116,30 @@ impl Output for StdoutOutput {
     }
 }
 
-fn write_line(line: &mut Vec<u8>, received: &Received<'_>) -> io::Result<()> {
-    write!(line, "{}", received.from)?;
-    let is_in_url = matches!(received.from, PeerName::Dialed(_));
-    if !is_in_url && received.path != "/" {
-        write!(line, "{}", Excerpt(received.path))?;
-    }
-    match received.message {
-        Message::Text(text) => writeln!(line, " {}", Printable(text.as_str())),
-        Message::Binary(bytes) => {
-            write!(line, " [binary, {} bytes]", bytes.len())?;
-            for (at, byte) in bytes.iter().take(HEX_BYTES_MAX).enumerate() {
-                let before = if at == 0 { " " } else { "" };
-                write!(line, "{before}{byte:02x}")?;
-            }
-            let cut = bytes.len() > HEX_BYTES_MAX;
-            writeln!(line, "{}", if cut { "…" } else { "" })
-        }
-    }
+/// On a terminal that can show them, unless somebody has said otherwise (<https://no-color.org>).
+fn are_colours_wanted(variable: impl Fn(&str) -> Option<String>) -> bool {
+    let is_refused = variable("NO_COLOR").is_some_and(|value| !value.is_empty());
+    !is_refused && variable("TERM").is_some_and(|terminal| terminal != "dumb")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::io::Read;
+    use wsmesh::{Message, PeerName};
 
-    fn line(from: &str, path: &str, message: Message) -> String {
-        let url;
-        let from = match (from.parse(), from.parse()) {
-            (Ok(address), _) => PeerName::Accepted(address),
-            (_, Ok(id)) => PeerName::Origin(id),
-            _ => {
-                url = from.parse().unwrap();
-                PeerName::Dialed(&url)
-            }
+    #[test]
+    fn colours_can_be_refused() {
+        let wanted = |variables: &[(&str, &str)]| {
+            are_colours_wanted(|name| {
+                let found = variables.iter().find(|(known, _)| *known == name);
+                found.map(|(_, value)| (*value).to_owned())
+            })
         };
-        let mut line = Vec::new();
-        let message = &message;
-        write_line(
-            &mut line,
-            &Received {
-                from,
-                path,
-                message,
-            },
-        )
-        .unwrap();
-        String::from_utf8(line).unwrap()
-    }
-
-    #[test]
-    fn a_line_says_who_and_what() {
-        assert_eq!(
-            line("127.0.0.1:5321", "/", Message::text("hello")),
-            "127.0.0.1:5321 hello\n"
-        );
-        assert_eq!(
-            line("[::1]:5321", "/sensors", Message::text("")),
-            "[::1]:5321/sensors \n"
-        );
-        assert_eq!(
-            line("ws://host/sensors", "/sensors", Message::text("hi")),
-            "ws://host/sensors hi\n"
-        );
-        let id = "0123456789abcdef0123456789abcdef";
-        assert_eq!(line(id, "/", Message::text("hi")), "01234567 hi\n");
-        assert_eq!(
-            line(id, "/\u{7}", Message::text("hi")),
-            "01234567/\\u{7} hi\n"
-        );
-    }
-
-    #[test]
-    fn bytes_are_shown_in_hex_up_to_a_bound() {
-        let bytes = |count: u8| Message::binary((0..count).collect::<Vec<_>>());
-        let peer = "127.0.0.1:1";
-        assert_eq!(line(peer, "/", bytes(0)), "127.0.0.1:1 [binary, 0 bytes]\n");
-        assert_eq!(
-            line(peer, "/", bytes(3)),
-            "127.0.0.1:1 [binary, 3 bytes] 000102\n"
-        );
-        let shown = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
-        assert_eq!(
-            line(peer, "/", bytes(32)),
-            format!("127.0.0.1:1 [binary, 32 bytes] {shown}\n")
-        );
-        assert_eq!(
-            line(peer, "/", bytes(33)),
-            format!("127.0.0.1:1 [binary, 33 bytes] {shown}…\n")
-        );
-    }
-
-    #[test]
-    fn a_peer_cannot_forge_lines_or_steer_the_terminal() {
-        let text = "x\r\n127.0.0.1:1 forged\u{1b}[2J\u{9b}2J\u{202e}";
-        assert_eq!(
-            line("127.0.0.1:2", "/\n\u{1b}]0;x\u{7}", Message::text(text)),
-            "127.0.0.1:2/\\n\\u{1b}]0;x\\u{7} \
-             x\\r\\n127.0.0.1:1 forged\\u{1b}[2J\\u{9b}2J\\u{202e}\n"
-        );
+        let xterm = ("TERM", "xterm");
+        assert!(wanted(&[xterm]) && wanted(&[xterm, ("NO_COLOR", "")]));
+        assert!(!wanted(&[xterm, ("NO_COLOR", "1")]));
+        assert!(!wanted(&[("TERM", "dumb")]) && !wanted(&[]));
     }
 
     fn send(output: &mut StdoutOutput, text: &str) {
@@ -220,7 +154,8 @@ mod tests {
     #[cfg(target_os = "linux")]
     fn what_nobody_reads_is_bounded_and_arrives_in_whole_lines() {
         let (mut reader, writer) = io::pipe().unwrap();
-        let mut output = StdoutOutput::to(Destination::new(writer.as_fd()).unwrap());
+        let mut output =
+            StdoutOutput::to(Destination::new(writer.as_fd()).unwrap(), Style::default());
         drop(writer);
         let text = "x".repeat(1000);
         let sent = 5000;
@@ -253,7 +188,8 @@ mod tests {
     #[cfg(target_os = "linux")]
     fn a_turn_may_gather_more_than_the_bound() {
         let mut file = tempfile();
-        let mut output = StdoutOutput::to(Destination::new(file.as_fd()).unwrap());
+        let mut output =
+            StdoutOutput::to(Destination::new(file.as_fd()).unwrap(), Style::default());
         let text = "x".repeat(OUTPUT_BUFFER_BYTES);
         for _ in 0..3 {
             send(&mut output, &text);
@@ -268,7 +204,8 @@ mod tests {
     #[test]
     fn a_closed_output_is_left_alone() {
         let (reader, writer) = io::pipe().unwrap();
-        let mut output = StdoutOutput::to(Destination::new(writer.as_fd()).unwrap());
+        let mut output =
+            StdoutOutput::to(Destination::new(writer.as_fd()).unwrap(), Style::default());
         drop((reader, writer));
         send(&mut output, "nobody hears this");
         assert!(!output.flush());

@@ -27,6 +27,7 @@ mod keepalive;
 mod library;
 mod mesh;
 mod people;
+mod pipes;
 mod simulate;
 mod subprotocol;
 mod support;

@@ -1,0 +1,3 @@
+//! The program between other programs: what it prints, and what it reads.
+
+mod formats;
