@@ -74,11 +74,13 @@
 //! | `node::memory` | shell | how much all peers together may make the node hold, and who gives it up |
 //! | [`simulation`] | edge | the mesh on thousands of virtual nodes, what it must show there, and what it is compared with |
 //! | `fuzzing` (in tests) | edge | what is fed with arbitrary bytes, and what must hold then; the targets stand beside what they feed |
+//! | `output`, `feed` | shell | where messages go that are received, and where those come from that are read from a stream |
+//! | [`client`] | edge | publishing and listening as a plain peer: a third loop around `net`, of one connection |
 //! | [`fanout`] | edge | load tests of any WebSocket server: another loop around `net`, with decisions of its own |
 //! | `cli`, `console` (in the program) | edge | options; standard output and error that never block |
 //!
 //! `net` never imports `node` or `mesh`; the core imports neither `net` nor `node`; `simulation` drives `mesh` in
-//! place of both, `fanout` drives `net` in place of `node`, and nothing of the two is part of a running node. A test
+//! place of both, `fanout` and `client` drive `net` in place of `node`, and nothing of the three is part of a running node. A test
 //! holds the tree against this.
 //!
 //! ## Invariants
@@ -122,9 +124,11 @@
 //!   status, a log line, a counter.
 
 mod budget;
+pub mod client;
 pub mod config;
 mod counters;
 pub mod fanout;
+mod feed;
 mod framing;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
@@ -133,6 +137,7 @@ mod message;
 mod net;
 mod node;
 mod node_id;
+mod output;
 mod printable;
 mod rate;
 mod signals;
@@ -141,11 +146,11 @@ mod subprotocol;
 
 pub use config::Config;
 pub use counters::Counters;
+pub use feed::Input;
 pub use framing::{Decoder, Framing, Piece};
 pub use message::Message;
 pub use net::{FileError, FilesError, PeerName, TlsError};
-pub use node::{
-    BroadcastError, Handle, Node, Output, PublishError, Received, RunError, StartError,
-};
+pub use node::{BroadcastError, Handle, Node, PublishError, RunError, StartError};
 pub use node_id::{NodeId, NodeIdError};
+pub use output::{Output, Received};
 pub use printable::{Excerpt, Printable, Quoted};

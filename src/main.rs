@@ -23,6 +23,8 @@ fn main() -> ExitCode {
     match cli.take_subcommand() {
         Some(Subcommand::Simulate(options)) => return options.run(),
         Some(Subcommand::Bench(options)) => return options.run(),
+        Some(Subcommand::Pub(options)) => return options.run(),
+        Some(Subcommand::Sub(options)) => return options.run(),
         None => {}
     }
     let level = cli.log_level();

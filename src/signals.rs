@@ -7,7 +7,7 @@ use std::{
 
 use mio::{Interest, Registry};
 use signal_hook::{
-    consts::{SIGINT, SIGTERM},
+    consts::{SIGCONT, SIGINT, SIGTERM},
     flag,
 };
 
@@ -31,12 +31,14 @@ impl std::fmt::Debug for Signals {
 pub(crate) struct Arrived {
     /// It is to stop.
     pub(crate) is_stop: bool,
-    /// One of the others.
-    pub(crate) is_other: bool,
+    /// It is to read its files again.
+    pub(crate) is_reload: bool,
+    /// It goes on after it was stopped, or is in the foreground of its terminal now.
+    pub(crate) is_continued: bool,
 }
 
 impl Signals {
-    /// SIGINT and SIGTERM ask to stop; what `others` mean is not known here.
+    /// SIGINT and SIGTERM ask to stop; `others` are of these that are told: SIGHUP, SIGCONT.
     pub(crate) fn new(registry: &Registry, others: &[i32]) -> io::Result<Self> {
         // The second signal must end the process even if the loop does not get to it any more, so
         // it does that in the handler. Handlers run in the order of their registration: the first
@@ -62,7 +64,8 @@ impl Signals {
         for signal in self.signals.pending() {
             match signal {
                 SIGINT | SIGTERM => arrived.is_stop = true,
-                _ => arrived.is_other = true,
+                SIGCONT => arrived.is_continued = true,
+                _ => arrived.is_reload = true,
             }
         }
         arrived

@@ -10,11 +10,11 @@ use clap::{ArgMatches, Args};
 use indicatif::HumanCount;
 use wsmesh::config::{Count, Every, PeerUrl, Size, Time};
 use wsmesh::fanout::{
-    Bounds, Comparison, HeaderField, LoadError, Mode, Phase, Plan, Progress, Report, Verdict, run,
+    Bounds, Comparison, LoadError, Mode, Phase, Plan, Progress, Report, Verdict, run,
 };
 
 use super::reporting::{complain, print, progress_bar, usage_error};
-use super::tls::TlsDialingOptions;
+use super::request::RequestOptions;
 use super::typed::{ip_address, typed};
 
 /// Something that was to be shown is not shown because the load test itself was too busy.
@@ -88,26 +88,8 @@ pub(crate) struct BenchOptions {
     #[arg(long, value_name = "ADDR", value_parser = ip_address(), value_delimiter = ',')]
     source: Vec<IpAddr>,
 
-    /// Header field of each upgrade request: "X-Room: blue"
-    ///
-    /// Can be given several times.
-    #[arg(long, value_name = "FIELD", value_parser = typed::<HeaderField>())]
-    header: Vec<HeaderField>,
-
-    /// Subprotocols to ask for
-    ///
-    /// The server may choose one of them, or none.
-    #[arg(long, value_name = "NAME", value_delimiter = ',')]
-    subprotocol: Vec<String>,
-
-    /// File with a token to be let in by
-    ///
-    /// Its first line is sent as `Authorization: Bearer`.
-    #[arg(long, value_name = "FILE")]
-    token_file: Option<PathBuf>,
-
     #[command(flatten)]
-    tls: TlsDialingOptions,
+    request: RequestOptions,
 
     /// Messages a second, of all that send together
     ///
@@ -299,7 +281,7 @@ impl BenchOptions {
     }
 
     fn plan(&self) -> Result<Plan, String> {
-        let token = self.token_file.as_deref().map(read_token).transpose()?;
+        let token = self.request.token()?;
         let pid_of = |pid: &Count| {
             let of_process = u32::try_from(pid.0);
             of_process.map_err(|_| format!("--pid {}: there is no such process", pid.0))
@@ -313,10 +295,10 @@ impl BenchOptions {
             connect_rate: self.connect_rate.map(|rate| rate.0),
             in_flight: self.in_flight.0,
             sources: self.source.clone(),
-            fields: self.header.clone(),
-            subprotocols: self.subprotocol.clone(),
+            fields: self.request.header.clone(),
+            subprotocols: self.request.subprotocol.clone(),
             token,
-            tls: self.tls.to_config(),
+            tls: self.request.tls.to_config(),
             rate: self.rate.map(|rate| rate.0),
             size_bytes: self.size.0,
             is_binary: self.binary,
@@ -453,20 +435,6 @@ fn phase_in_words(phase: Phase) -> &'static str {
         Phase::Measure => "measuring",
         Phase::Drain => "waiting",
         Phase::Close => "closing",
-    }
-}
-
-fn read_token(path: &Path) -> Result<String, String> {
-    let text = fs::read_to_string(path);
-    let text = text.map_err(|error| format!("--token-file {}: {error}", path.display()))?;
-    let token = text.lines().next().unwrap_or_default().trim();
-    let is_visible = |byte: u8| byte.is_ascii_graphic();
-    match !token.is_empty() && token.bytes().all(is_visible) {
-        true => Ok(token.to_owned()),
-        false => Err(format!(
-            "--token-file {}: its first line is no token: visible ASCII characters without spaces",
-            path.display()
-        )),
     }
 }
 

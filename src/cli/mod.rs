@@ -6,12 +6,14 @@
 mod access;
 mod addresses;
 mod bench;
+mod clients;
 mod limits;
 mod logging;
 mod mesh;
 mod messages;
 mod proxy;
 mod reporting;
+mod request;
 mod simulate;
 mod streams;
 #[cfg(test)]
@@ -29,9 +31,17 @@ use wsmesh::Config;
 use wsmesh::config::Template;
 
 use self::{
-    access::AccessOptions, addresses::AddressOptions, bench::BenchOptions, limits::LimitOptions,
-    logging::LoggingOptions, mesh::MeshOptions, messages::MessageOptions,
-    simulate::SimulateOptions, streams::StreamOptions, tls::TlsOptions,
+    access::AccessOptions,
+    addresses::AddressOptions,
+    bench::BenchOptions,
+    clients::{PubOptions, SubOptions},
+    limits::LimitOptions,
+    logging::LoggingOptions,
+    mesh::MeshOptions,
+    messages::MessageOptions,
+    simulate::SimulateOptions,
+    streams::StreamOptions,
+    tls::TlsOptions,
 };
 
 /// A node of a brokerless WebSocket mesh
@@ -78,6 +88,15 @@ pub(crate) enum Subcommand {
     /// the report knows what was lost, came twice or damaged, and how long each delivery took from
     /// that time on.
     Bench(Box<BenchOptions>),
+    /// Publish at a WebSocket server, and end when it has taken all
+    ///
+    /// As any plain client does: a text, or messages from standard input. It ends with status 0
+    /// only when the server has answered the Close that comes after the last message.
+    Pub(Box<PubOptions>),
+    /// Listen at a WebSocket server, and print what comes
+    ///
+    /// As any plain client does: messages to standard output, as fast as they are taken there.
+    Sub(Box<SubOptions>),
 }
 
 const AFTER_HELP: &str = "\

@@ -30,13 +30,16 @@ pub(crate) struct StreamOptions {
 impl StreamOptions {
     /// Finds an option that would do nothing, which is never what was meant.
     pub(super) fn check(&self) -> Result<(), String> {
-        let has_effect = self.format == Format::Raw;
-        match self.framing == Framing::default() || has_effect {
-            true => Ok(()),
-            false => Err(format!(
-                "--framing {} does nothing with --format {}: it is for --format raw",
-                self.framing, self.format
-            )),
-        }
+        check_framing(self.framing, &self.format)
+    }
+}
+
+/// What is printed for people or as JSON is a line each.
+pub(super) fn check_framing(framing: Framing, format: &Format) -> Result<(), String> {
+    match framing == Framing::default() || *format == Format::Raw {
+        true => Ok(()),
+        false => Err(format!(
+            "--framing {framing} does nothing with --format {format}: it is for --format raw"
+        )),
     }
 }

@@ -67,6 +67,24 @@ pub const OUTPUT_BUFFER_BYTES: usize = 1024 * 1024;
 /// dropped, counted and reported.
 pub const LOG_BUFFER_BYTES: usize = 64 * 1024;
 
+/// Bytes that are read at once from a stream of messages, such as standard input.
+pub const FEED_PORTION_BYTES: usize = 32 * 1024;
+
+/// Messages from such a stream that are published in one turn of the loop. The rest waits for the next turn.
+pub const FEED_MESSAGES_PER_TURN: usize = 256;
+
+/// The largest message that a client sends or takes in, unless it is told otherwise.
+pub const CLIENT_MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Bytes that wait for the server of a client before it reads on what is to be sent.
+pub const CLIENT_PENDING_BYTES_MAX: usize = 256 * 1024;
+
+/// Bytes of messages that a client hands to its output before it looks whether they are taken.
+pub const CLIENT_OUTPUT_BYTES: usize = 64 * 1024;
+
+/// Time that the server of a client has to answer the Close: it works through all that was sent before.
+pub const CLIENT_CLOSE_TIMEOUT: Duration = Duration::from_secs(60);
+
 /// The shortest time that may be configured: what the poll can tell apart.
 pub const DURATION_MIN: Duration = Duration::from_millis(1);
 

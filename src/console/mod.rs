@@ -1,4 +1,4 @@
-//! Standard output and standard error of the program, written without ever waiting.
+//! The standard streams of the program, read and written without ever waiting.
 //!
 //! The node is one thread: a terminal stopped with Ctrl-S or a pipe that nobody reads must not
 //! stop it. So both streams are written without blocking, what does not go is kept up to a
@@ -9,6 +9,7 @@
 //! - `backlog`: the lines that wait for it, bounded
 //! - `output`: messages on standard output
 //! - `format`: what is written of each
+//! - `source`: standard input, which is not waited for either
 //! - `logging`: log records as lines on standard error
 
 mod backlog;
@@ -16,12 +17,14 @@ mod destination;
 mod format;
 mod logging;
 mod output;
+mod source;
 
 use std::time::Duration;
 
 pub(crate) use format::Format;
 pub(crate) use logging::{LogStream, start_logging};
 pub(crate) use output::StdoutOutput;
+pub(crate) use source::StdinInput;
 
 /// How often, and how far apart, the rest is tried when the program ends.
 const FINISH_TRIES: u32 = 25;

@@ -114,6 +114,10 @@ impl Output for StdoutOutput {
     fn descriptor(&self) -> Option<RawFd> {
         self.destination.descriptor()
     }
+
+    fn is_closed(&self) -> bool {
+        self.closed
+    }
 }
 
 /// On a terminal that can show them, unless somebody has said otherwise (<https://no-color.org>).

@@ -37,7 +37,7 @@ mod timeline;
 mod track;
 
 pub use load::{Outcome, Phase};
-pub use plan::{HeaderField, HeaderFieldError, Mode, Plan, PlanError};
+pub use plan::{Mode, Plan, PlanError};
 pub use process::{CpuTime, Memory, machine};
 pub use report::{Bounds, Comparison, Report, ReportError, Verdict};
 pub use run::{LoadError, Progress, run};

@@ -1,14 +1,14 @@
 //! What a load test does, and what of it makes no sense.
 
-use std::fmt;
 use std::net::IpAddr;
-use std::str::FromStr;
 use std::time::Duration;
 
 use super::payload::HEAD_BYTES;
 use crate::config::limits::{CONNECTIONS_CEILING, MESSAGE_BYTES_CEILING};
-use crate::config::{ConfigError, PeerUrl, TlsConfig, check_count, check_size, choice};
-use crate::printable::Printable;
+use crate::config::{
+    ConfigError, HeaderField, PeerUrl, RequestError, TlsConfig, check_count, check_request,
+    check_size, choice,
+};
 
 /// What the connections do (`--mode`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -43,82 +43,6 @@ const ACCOUNTS_MAX: usize = 1 << 22;
 const BURST_MAX: usize = 100_000;
 /// See [`BURST_MAX`].
 const RATE_MAX: usize = 10_000_000;
-/// Longest header line of one's own, and the most of them.
-const FIELD_BYTES_MAX: usize = 4096;
-const FIELDS_MAX: usize = 32;
-
-/// A header field of the upgrade request: `Name: value`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HeaderField {
-    name: String,
-    value: String,
-}
-
-/// Why a text is no [`HeaderField`].
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{}` {problem}; write for example `X-Room: blue`", Printable(typed))]
-pub struct HeaderFieldError {
-    typed: String,
-    problem: &'static str,
-}
-
-impl HeaderField {
-    pub(crate) fn new(name: &str, value: String) -> Self {
-        let name = name.to_owned();
-        Self { name, value }
-    }
-}
-
-impl FromStr for HeaderField {
-    type Err = HeaderFieldError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let error = |problem| HeaderFieldError {
-            typed: text.to_owned(),
-            problem,
-        };
-        let (name, value) = text.split_once(':').ok_or(error("has no colon"))?;
-        let value = value.trim();
-        if !is_token(name) {
-            return Err(error("does not begin with the name of a header field"));
-        }
-        if !value
-            .bytes()
-            .all(|byte| byte == b'\t' || (b' '..=b'~').contains(&byte))
-        {
-            return Err(error(
-                "has a value with characters that a header cannot hold",
-            ));
-        }
-        if text.len() > FIELD_BYTES_MAX {
-            return Err(error("is too long"));
-        }
-        let ours = [
-            "host",
-            "connection",
-            "upgrade",
-            "content-length",
-            "transfer-encoding",
-        ];
-        let lower = name.to_ascii_lowercase();
-        if ours.contains(&lower.as_str()) || lower.starts_with("sec-websocket-") {
-            return Err(error("is part of every upgrade request already"));
-        }
-        Ok(Self::new(name, value.to_owned()))
-    }
-}
-
-/// A name, as HTTP has them.
-fn is_token(name: &str) -> bool {
-    let may_be_in = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    !name.is_empty() && name.bytes().all(may_be_in)
-}
-
-impl fmt::Display for HeaderField {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.name, self.value)
-    }
-}
 
 /// Everything that a load test is told before it starts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -233,21 +157,9 @@ pub enum PlanError {
         /// Those that publish.
         publishers: usize,
     },
-    /// More header fields than fit.
-    #[error("--header is given {0} times, which is too often: at most {FIELDS_MAX} times")]
-    Fields(usize),
-    /// The server would have to choose.
-    #[error("--header Authorization and --token-file both say who asks: leave out one of them")]
-    Authorization,
-    /// An upgrade request cannot hold it.
-    #[error(
-        "--subprotocol: `{}` is not the name of a subprotocol; write for example --subprotocol mqtt,wamp",
-        Printable(.0)
-    )]
-    Subprotocol(String),
-    /// Each may be asked for once.
-    #[error("--subprotocol: `{}` is named twice", Printable(.0))]
-    SubprotocolTwice(String),
+    /// What each upgrade request carries.
+    #[error(transparent)]
+    Request(#[from] RequestError),
 }
 
 impl Plan {
@@ -286,22 +198,7 @@ impl Plan {
                 publishers,
             });
         }
-        if self.fields.len() > FIELDS_MAX {
-            return Err(PlanError::Fields(self.fields.len()));
-        }
-        let is_authorization =
-            |field: &HeaderField| field.name.eq_ignore_ascii_case("authorization");
-        if self.token.is_some() && self.fields.iter().any(is_authorization) {
-            return Err(PlanError::Authorization);
-        }
-        for (index, name) in self.subprotocols.iter().enumerate() {
-            if !is_token(name) {
-                return Err(PlanError::Subprotocol(name.clone()));
-            }
-            if self.subprotocols[..index].contains(name) {
-                return Err(PlanError::SubprotocolTwice(name.clone()));
-            }
-        }
+        check_request(&self.fields, &self.subprotocols, self.token.is_some())?;
         Ok(())
     }
 
@@ -316,10 +213,7 @@ impl Plan {
 
     /// The header fields of an upgrade request, a line each.
     pub(super) fn field_lines(&self) -> String {
-        let token = self.token.iter();
-        let token = token.map(|token| HeaderField::new("Authorization", format!("Bearer {token}")));
-        let fields = self.fields.iter().cloned().chain(token);
-        fields.map(|field| format!("{field}\r\n")).collect()
+        HeaderField::lines(&self.fields, self.token.as_deref())
     }
 }
 

@@ -294,7 +294,7 @@ impl<'a> Bench<'a> {
                     self.load.on_closed(connection, reason, now);
                 }
                 // There is nothing for the dialer to do.
-                Event::DialFailed { .. } => {}
+                Event::DialFailed { .. } | Event::Connected(_) => {}
             }
         }
     }
@@ -377,7 +377,7 @@ impl<'a> Bench<'a> {
     ) -> io::Result<Token> {
         let (url, address) = &self.targets[connection % self.targets.len()];
         let dialing = Dialing::of_client(url, &self.plan.subprotocols, &self.fields);
-        self.network.open(*address, source, dialing, now)
+        self.network.open(*address, source, None, dialing, now)
     }
 
     fn close(&mut self, now: Instant) {

@@ -54,6 +54,7 @@ pub(crate) use self::{
     kernel::{Kernel, Listener, Readiness},
     network::Network,
     token::{Source, Token},
+    tunnel::Tunnel,
     upgrade::Dialing,
 };
 #[cfg(test)]
@@ -106,6 +107,8 @@ pub(crate) enum Event {
         is_unanswered: bool,
         round_trip: Option<Duration>,
     },
+    /// TCP is connected, of a connection that was opened for the owner of the network.
+    Connected(Token),
     /// A connection that was opened for the owner of the network has ended before the upgrade was done.
     NotOpened(Token, CloseReason),
     /// What was to be dialed could not be had. A configured peer is dialed again, unless it rests.

@@ -508,8 +508,12 @@ impl Network {
                     }
                     self.events.push_back(Event::Opened(token));
                 }
-                if let Side::Dialed(peer) = side {
-                    self.on_dial_progress(peer, token, &notice, now);
+                match (side, &notice) {
+                    (Side::Dialed(peer), _) => self.on_dial_progress(peer, token, &notice, now),
+                    (Side::Client, Notice::Connected) => {
+                        self.events.push_back(Event::Connected(token));
+                    }
+                    _ => {}
                 }
             }
         }

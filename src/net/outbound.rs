@@ -109,7 +109,8 @@ impl Network {
         self.dialer.on_attempt(dial, token, candidate);
     }
 
-    /// Opens a connection that has nothing to do with the dialer, from one of our addresses and ports or from any.
+    /// Opens a connection that has nothing to do with the dialer, from one of our addresses and ports or from any, and
+    /// with a `tunnel` through the proxy at that address.
     /// What becomes of it is told by events; nobody tries again.
     ///
     /// # Errors
@@ -119,6 +120,7 @@ impl Network {
         &mut self,
         address: SocketAddr,
         source: Option<SocketAddr>,
+        tunnel: Option<Tunnel>,
         dialing: Dialing,
         now: Instant,
     ) -> io::Result<Token> {
@@ -128,10 +130,7 @@ impl Network {
         self.shared.counters.dials += 1;
         let token = self.insert(now, |token, turn| {
             let side = Side::Client;
-            let way = Way {
-                tunnel: None,
-                encryption,
-            };
+            let way = Way { tunnel, encryption };
             Connection::outbound(token, side, stream, way, address, dialing, turn)
         });
         Ok(token)

@@ -17,7 +17,8 @@ const _: () = assert!(2 * CONNECTIONS_CEILING < SLOT_MASK);
 const WAKER: usize = 0;
 const SIGNALS: usize = 1;
 const OUTPUT: usize = 2;
-const LISTENER_FIRST: usize = 3;
+const INPUT: usize = 3;
+const LISTENER_FIRST: usize = 4;
 
 /// Names one connection for as long as the node runs; never matches a later one in the same slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -75,6 +76,7 @@ pub(crate) enum Source {
     Waker,
     Signals,
     Output,
+    Input,
     Listener(usize),
     Connection(Token),
 }
@@ -85,6 +87,7 @@ impl From<Source> for mio::Token {
             Source::Waker => WAKER,
             Source::Signals => SIGNALS,
             Source::Output => OUTPUT,
+            Source::Input => INPUT,
             Source::Listener(index) => LISTENER_FIRST + index,
             Source::Connection(token) => {
                 ((token.generation as usize) << SLOT_BITS) | token.slot as usize
@@ -101,6 +104,7 @@ impl From<mio::Token> for Source {
             (0, WAKER) => Self::Waker,
             (0, SIGNALS) => Self::Signals,
             (0, OUTPUT) => Self::Output,
+            (0, INPUT) => Self::Input,
             (0, listener) => Self::Listener(listener - LISTENER_FIRST),
             _ => Self::Connection(Token {
                 slot: slot as u32,

@@ -11,7 +11,6 @@ mod listen;
 mod memory;
 #[cfg(test)]
 mod ordeal;
-mod output;
 mod relay;
 
 use std::{
@@ -37,12 +36,12 @@ use self::{
 pub use self::{
     error::{RunError, StartError},
     handle::{BroadcastError, Handle, PublishError},
-    output::{Output, Received},
 };
 use crate::{
     config::{Config, PeerUrl},
     net::{Kernel, Network, Readiness, Source},
     node_id::NodeId,
+    output::Output,
     signals::{Arrived, Signals},
 };
 
@@ -223,7 +222,7 @@ impl Node {
                     }
                 }
                 // The flush at the end of the turn is all that it takes.
-                Source::Output => {}
+                Source::Output | Source::Input => {}
             }
         }
         // What other threads say comes after all that the poll knows of the sockets.
@@ -331,7 +330,7 @@ impl Node {
     }
 
     fn on_signals(&mut self, arrived: Arrived, now: Instant) {
-        if arrived.is_other {
+        if arrived.is_reload {
             self.reload();
         }
         if arrived.is_stop {

@@ -12,7 +12,6 @@ use std::{
 
 use rand::rngs::Xoshiro256PlusPlus;
 
-use super::output::{Output, Received};
 use crate::{
     budget::Budget,
     config::{
@@ -24,6 +23,7 @@ use crate::{
     message::Message,
     net::{self, CloseReason, Event, Kind, Network, Outgoing, PeerName, PerKind, Relayed, Token},
     node_id::NodeId,
+    output::{Output, Received},
     printable::Excerpt,
 };
 
@@ -169,7 +169,7 @@ impl Relay {
                 self.mesh.on_dial_failed(&url, failure, turn.now);
             }
             // A node opens connections by its dialer only.
-            Event::NotOpened(..) => {}
+            Event::Connected(_) | Event::NotOpened(..) => {}
         }
         self.carry_out(turn);
     }

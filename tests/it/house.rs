@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
 use crate::support::{Node, Scratch, tools};
 
@@ -75,6 +76,7 @@ fn rings_know_only_what_lies_within_them() {
     assert_absent("mesh", &[&without[..], &ambient].concat());
     for core in [
         "config",
+        "framing.rs",
         "message.rs",
         "counters.rs",
         "node_id.rs",
@@ -109,13 +111,15 @@ fn a_simulation_has_no_order_and_no_time_of_its_own() {
 }
 
 #[test]
-fn a_load_test_knows_nothing_of_what_a_node_does() {
-    assert_absent(
-        "fanout",
-        &["crate::node::", "crate::mesh", "crate::simulation"],
-    );
-    for other in ["node", "mesh", "net", "simulation"] {
+fn clients_know_nothing_of_what_a_node_does() {
+    for edge in ["fanout", "client"] {
+        assert_absent(edge, &["crate::node::", "crate::mesh", "crate::simulation"]);
+    }
+    for other in ["node", "mesh", "net", "simulation", "client"] {
         assert_absent(other, &["fanout"]);
+    }
+    for other in ["node", "mesh", "net", "simulation", "fanout"] {
+        assert_absent(other, &["crate::client"]);
     }
 }
 
@@ -178,8 +182,10 @@ fn the_clock_is_read_in_one_place() {
     readers.sort();
     // A simulation's own time begins at an instant that does not matter.
     // … and a load test has a loop of its own.
+    // So has a client.
     let expected = [
         "src/cli/simulate.rs",
+        "src/client/run.rs",
         "src/fanout/run.rs",
         "src/fanout/run.rs",
         "src/node/mod.rs",
@@ -199,7 +205,16 @@ fn help() -> String {
     let of_node = Node::command(["--help"]).output().unwrap();
     let of_simulation = Node::command(["simulate", "--help"]).output().unwrap();
     let of_bench = Node::command(["bench", "--help"]).output().unwrap();
-    let all = [of_node.stdout, of_simulation.stdout, of_bench.stdout].concat();
+    let of_pub = Node::command(["pub", "--help"]).output().unwrap();
+    let of_sub = Node::command(["sub", "--help"]).output().unwrap();
+    let of_clients = [of_pub.stdout, of_sub.stdout].concat();
+    let all = [
+        of_node.stdout,
+        of_simulation.stdout,
+        of_bench.stdout,
+        of_clients,
+    ]
+    .concat();
     String::from_utf8(all).unwrap()
 }
 
@@ -311,6 +326,21 @@ fn assert_benches(words: &[String]) {
     assert!(!output.stdout.is_empty(), "{words:?}");
 }
 
+/// Publishes at a node, or listens to what it says by itself.
+#[track_caller]
+fn assert_talks(words: &[String]) {
+    let node = Node::listening(["--interval", "50ms"]);
+    let mut command = Node::command(words.iter().map(|word| match word.strip_prefix("ws://") {
+        Some(rest) => node.url(rest.find('/').map_or("/", |slash| &rest[slash..])),
+        None => word.clone(),
+    }));
+    if words[0] == "sub" && !words.contains(&"--count".to_owned()) {
+        command.args(["--count", "1"]);
+    }
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    assert!(output.status.success(), "{words:?}: {output:?}");
+}
+
 #[test]
 fn the_commands_of_the_readme_run() {
     let readme = fs::read_to_string(root().join("README.md")).unwrap();
@@ -336,18 +366,18 @@ fn the_commands_of_the_readme_run() {
                 continue;
             }
             let line = line.replace("cargo run --release --", "wsmesh");
-            let line = line
-                .split([';', '|', '>'])
-                .next()
-                .unwrap()
-                .trim_end_matches(" 2");
+            let parts = line.split([';', '|', '>', '<']);
+            let is_ours = |part: &&str| part.split(' ').any(|word| word == "wsmesh");
+            let line = parts.clone().find(is_ours).or(parts.clone().next());
+            let line = line.unwrap().trim_end_matches(" 2");
             let words = words_of(line.trim());
             let Some(program) = words.iter().position(|word| word == "wsmesh") else {
                 continue;
             };
             let subcommand = words.get(program + 1).map(String::as_str);
-            if let Some("simulate" | "bench") = subcommand {
+            if let Some("simulate" | "bench" | "pub" | "sub") = subcommand {
                 match subcommand {
+                    Some("pub" | "sub") => assert_talks(&words[program + 1..]),
                     Some("bench") => assert_benches(&words[program + 1..]),
                     _ => assert_simulates(&words[program + 1..]),
                 }

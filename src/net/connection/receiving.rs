@@ -343,7 +343,11 @@ impl Connection {
                 }
                 session::Step::Pong(payload) => self.keep_alive.on_pong(&payload, turn.now),
                 session::Step::Close(reason) => {
-                    self.reason.get_or_insert(reason);
+                    // Who has opened it wants to know what the other side says to the Close, too.
+                    match self.side {
+                        Side::Client => self.reason = Some(reason),
+                        _ => _ = self.reason.get_or_insert(reason),
+                    }
                     self.await_end(turn);
                 }
                 session::Step::Drained => return None,

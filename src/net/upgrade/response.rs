@@ -146,7 +146,13 @@ pub(crate) fn judge_response(
         let body = &bytes[head_len..];
         let text = refusal_text(code, response.reason, &fields, body);
         return match code {
-            401 => Response::Refused(text + "; --peer-token-file names the token to show"),
+            401 => {
+                let option = match expected.asked {
+                    Asked::Node(_) => "--peer-token-file",
+                    Asked::Client(_) => "--token-file",
+                };
+                Response::Refused(format!("{text}; {option} names the token to show"))
+            }
             // A node does not let us in as what we want to be.
             403 if fields.has_node() => Response::Refused(text),
             // It has no time, or no room: nothing that another request would change.

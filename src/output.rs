@@ -4,7 +4,7 @@ use std::os::fd::RawFd;
 
 use crate::{Message, net::PeerName};
 
-/// A message that reached the node: from a peer of its own, or published at another node.
+/// A message that was received: from a peer of a node itself, or published at another node, or by a client.
 #[derive(Debug, Clone, Copy)]
 pub struct Received<'a> {
     /// Who sent it: a direct peer, or the node at which it was published.
@@ -15,13 +15,13 @@ pub struct Received<'a> {
     pub message: &'a Message,
 }
 
-/// Takes the messages that a node receives. Called from the loop, so it must never block.
+/// Takes the messages that a node or a client receives. Called from the loop, so it must never block.
 pub trait Output {
     /// A message has been received.
     fn message(&mut self, received: &Received<'_>);
 
     /// End of a turn: hand over what the turn gathered. `true` means that something is left
-    /// because the destination does not take more now; the node calls again after its next turn.
+    /// because the destination does not take more now; it is called again after the next turn.
     fn flush(&mut self) -> bool {
         false
     }
@@ -30,6 +30,11 @@ pub trait Output {
     /// own.
     fn descriptor(&self) -> Option<RawFd> {
         None
+    }
+
+    /// Whether nobody will ever take more. A node goes on all the same, a client that subscribes has no reason to.
+    fn is_closed(&self) -> bool {
+        false
     }
 }
 
