@@ -46,7 +46,7 @@ pub(crate) enum Fed {
 
 /// Messages from an [`Input`].
 pub(crate) struct Feed<'a> {
-    input: Box<dyn Input + 'a>,
+    input: Box<dyn Input + Send + 'a>,
     decoder: Decoder,
     /// Whether messages are binary. Otherwise they are text, as far as they are UTF-8.
     is_binary: bool,
@@ -75,7 +75,7 @@ impl fmt::Debug for Feed<'_> {
 
 impl<'a> Feed<'a> {
     pub(crate) fn new(
-        input: Box<dyn Input + 'a>,
+        input: Box<dyn Input + Send + 'a>,
         framing: Framing,
         is_binary: bool,
         message_bytes_max: usize,

@@ -70,7 +70,7 @@
 //! | `net::{network, inbound, outbound, sending, memory, connection}` | shell | what ties the two together; `memory`: what all connections hold |
 //! | `mesh` | core | the protocol between nodes, without I/O: who is a neighbor of whom, which way messages take, that each is taken in once |
 //! | `node` | shell | the loop; the only place that sees connections and what messages mean |
-//! | `node::{relay, broadcast}` | shell | what becomes of messages: between connections and mesh; the periodic broadcast |
+//! | `node::{relay, broadcast, intake}` | shell | what becomes of messages: between connections and mesh; the periodic broadcast; what is published of a stream |
 //! | `node::memory` | shell | how much all peers together may make the node hold, and who gives it up |
 //! | [`simulation`] | edge | the mesh on thousands of virtual nodes, what it must show there, and what it is compared with |
 //! | `fuzzing` (in tests) | edge | what is fed with arbitrary bytes, and what must hold then; the targets stand beside what they feed |
@@ -116,6 +116,8 @@
 //!   have said hello.
 //! - A plain peer that sends faster than it may is closed, or not read until its deadline, which wakes the loop once; its
 //!   silence until then is ours. What has come already is taken, a read at most, and made up for by waiting longer.
+//! - A stream is read no faster than its slowest listener takes it, unless that takes nothing for a while: then the limit
+//!   of the outbox has its answer.
 //! - What was received is worked through message by message; what the node answers to one is queued
 //!   before the next is looked at.
 //! - After the decision to close nothing but the Close is queued: no peer sees a silent gap.
@@ -150,7 +152,7 @@ pub use feed::Input;
 pub use framing::{Decoder, Framing, Piece};
 pub use message::Message;
 pub use net::{FileError, FilesError, PeerName, TlsError};
-pub use node::{BroadcastError, Handle, Node, PublishError, RunError, StartError};
+pub use node::{BroadcastError, Handle, IntakeConfig, Node, PublishError, RunError, StartError};
 pub use node_id::{NodeId, NodeIdError};
 pub use output::{Output, Received};
 pub use printable::{Excerpt, Printable, Quoted};

@@ -10,10 +10,10 @@ mod console;
 use std::error::Error;
 use std::process::ExitCode;
 
-use wsmesh::{Config, Framing, Node, Printable, StartError};
+use wsmesh::{Config, Node, Printable, StartError};
 
-use crate::cli::{Cli, Subcommand, usage_error};
-use crate::console::{Format, LogStream, StdoutOutput, start_logging};
+use crate::cli::{Cli, StreamOptions, Subcommand, usage_error};
+use crate::console::{LogStream, StdinInput, StdoutOutput, start_logging};
 
 /// An option is wrong, or a file that it names.
 const STATUS_WRONG: u8 = 2;
@@ -28,7 +28,7 @@ fn main() -> ExitCode {
         None => {}
     }
     let level = cli.log_level();
-    let (format, framing) = (cli.streams().format.clone(), cli.streams().framing);
+    let streams = cli.streams().clone();
     let config = cli.into_config().unwrap_or_else(|error| error.exit());
     let rust_log = std::env::var("RUST_LOG").ok();
     let rust_log = rust_log.filter(|directives| !directives.is_empty());
@@ -41,7 +41,7 @@ fn main() -> ExitCode {
         let what = format!("RUST_LOG: {error}");
         usage_error(Printable(&what)).exit();
     }
-    let code = match run(config, format, framing) {
+    let code = match run(config, &streams) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let is_configuration = matches!(error.downcast_ref(), Some(StartError::Files(_)));
@@ -56,14 +56,17 @@ fn main() -> ExitCode {
     code
 }
 
-fn run(config: Config, format: Format, framing: Framing) -> Result<(), Box<dyn Error>> {
+fn run(config: Config, streams: &StreamOptions) -> Result<(), Box<dyn Error>> {
     // A connection costs a descriptor; the usual soft limit of 1024 is for programs that use select.
     if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
         log::warn!("cannot raise the limit of descriptors: {error}");
     }
-    let mut output = StdoutOutput::open(format, framing)?;
+    let mut output = StdoutOutput::open(streams.format.clone(), streams.framing)?;
     let mut node = Node::new(config)?;
     node.handle_signals()?;
+    if let Some(intake) = streams.intake() {
+        node.publish_from(Box::new(StdinInput::open()?), intake);
+    }
     node.run(&mut output)?;
     output.finish();
     Ok(())

@@ -30,6 +30,7 @@ use log::LevelFilter;
 use wsmesh::Config;
 use wsmesh::config::Template;
 
+pub(crate) use self::streams::StreamOptions;
 use self::{
     access::AccessOptions,
     addresses::AddressOptions,
@@ -40,7 +41,6 @@ use self::{
     mesh::MeshOptions,
     messages::MessageOptions,
     simulate::SimulateOptions,
-    streams::StreamOptions,
     tls::TlsOptions,
 };
 

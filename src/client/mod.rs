@@ -95,7 +95,7 @@ pub enum What<'a> {
     /// The messages of a stream, up to its end.
     Stream {
         /// Where they come from.
-        input: Box<dyn Input + 'a>,
+        input: Box<dyn Input + Send + 'a>,
         /// How they are told apart.
         framing: Framing,
         /// Whether they are binary. Otherwise they are text, as far as they are UTF-8.

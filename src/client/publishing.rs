@@ -7,10 +7,7 @@ use super::{
     run::{Errand, Link, Progress, run},
 };
 use crate::{
-    config::{
-        Size,
-        limits::{CLIENT_PENDING_BYTES_MAX, FEED_MESSAGES_PER_TURN},
-    },
+    config::{Size, limits::FEED_MESSAGES_PER_TURN},
     feed::{Fed, Feed},
     message::Message,
 };
@@ -88,9 +85,8 @@ impl Errand for Publishing<'_> {
 
     fn work(&mut self, link: &mut Link<'_>) -> Progress {
         for _ in 0..FEED_MESSAGES_PER_TURN {
-            if link.pending_bytes() > CLIENT_PENDING_BYTES_MAX {
-                // The socket tells when it takes more.
-                return Progress::Waits;
+            if link.is_congested() {
+                return Progress::Congested;
             }
             match self.next() {
                 Fed::Message(message) => {

@@ -18,7 +18,7 @@ use signal_hook::consts::SIGCONT;
 
 use super::{ClientError, Connect};
 use crate::{
-    config::{Config, HeaderField, ProxyUrl},
+    config::{Config, HeaderField, ProxyUrl, limits::CLIENT_PENDING_BYTES_MAX},
     message::Message,
     net::{CloseReason, Dialing, Event, Kernel, Network, Readiness, Source, Token, Tunnel},
     node_id::NodeId,
@@ -73,6 +73,8 @@ pub(super) trait Errand {
 pub(super) enum Progress {
     /// An event will tell.
     Waits,
+    /// The server has to take some of what waits for it.
+    Congested,
     /// Nothing tells: it is to be tried again after a while.
     Retries,
     /// There is more to do at once.
@@ -95,10 +97,14 @@ impl Link<'_> {
         self.network.send_each([self.token], message, self.now);
     }
 
-    /// Bytes that the server has not taken yet.
-    pub(super) fn pending_bytes(&self) -> usize {
-        self.network.pending_bytes(self.token)
+    /// Whether the server has to take some of what was sent first.
+    pub(super) fn is_congested(&self) -> bool {
+        is_congested(self.network, self.token)
     }
+}
+
+fn is_congested(network: &Network, token: Token) -> bool {
+    network.pending_bytes(token) > CLIENT_PENDING_BYTES_MAX
 }
 
 /// Where the connection is.
@@ -238,9 +244,14 @@ impl Client<'_> {
     }
 
     fn timeout(&self, now: Instant) -> Option<Duration> {
-        let is_open = matches!(self.stage, Stage::Open(_));
         let has_work = self.network.has_work() && self.errand.takes_more();
-        if has_work || (is_open && self.progress == Progress::HasMore) {
+        let goes_on = match (&self.stage, &self.progress) {
+            (Stage::Open(_), Progress::HasMore) => true,
+            // What was sent at the end of the turn may have been all, and then no event tells of it.
+            (Stage::Open(token), Progress::Congested) => !is_congested(&self.network, *token),
+            _ => false,
+        };
+        if has_work || goes_on {
             return Some(Duration::ZERO);
         }
         let takes_more = self.errand.takes_more();
@@ -392,7 +403,7 @@ impl Client<'_> {
             now,
         });
         match &self.progress {
-            Progress::Waits | Progress::Retries | Progress::HasMore => {}
+            Progress::Waits | Progress::Congested | Progress::Retries | Progress::HasMore => {}
             Progress::Done => self.close(now),
             Progress::Failed(what) => {
                 self.failure = Some(ClientError::Failed(what.clone()));

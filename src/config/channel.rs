@@ -1,7 +1,41 @@
 //! The name of a channel: a path.
 
+use std::fmt;
+use std::str::FromStr;
+
 use super::limits::CHANNEL_BYTES_MAX;
 use crate::printable::Excerpt;
+
+/// The name of a channel, as the path of a URL has it; by itself `/`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Channel(Box<str>);
+
+impl Channel {
+    /// The path.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Default for Channel {
+    fn default() -> Self {
+        Self("/".into())
+    }
+}
+
+impl FromStr for Channel {
+    type Err = ChannelError;
+
+    fn from_str(text: &str) -> Result<Self, ChannelError> {
+        check_channel(text).map(|()| Self(text.into()))
+    }
+}
+
+impl fmt::Display for Channel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
 
 /// Checks that a text is a channel: a path as the URL of a peer has it, without query.
 pub(crate) fn check_channel(text: &str) -> Result<(), ChannelError> {

@@ -73,6 +73,10 @@ pub const FEED_PORTION_BYTES: usize = 32 * 1024;
 /// Messages from such a stream that are published in one turn of the loop. The rest waits for the next turn.
 pub const FEED_MESSAGES_PER_TURN: usize = 256;
 
+/// How long such a stream is not read because a peer takes nothing of what waits for it. Then it is read on, and the limit
+/// of the peer's outbox has its answer.
+pub const FEED_PATIENCE: Duration = Duration::from_secs(10);
+
 /// The largest message that a client sends or takes in, unless it is told otherwise.
 pub const CLIENT_MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
 

@@ -588,13 +588,13 @@ pub(super) fn name_of<'a>(connection: &Connection, dialer: &'a Dialer) -> PeerNa
 }
 
 /// Whether what is published in a channel goes to this peer.
-fn has_channel(connection: &Connection) -> bool {
+pub(super) fn has_channel(connection: &Connection) -> bool {
     let is_plain = connection.kind() == Kind::Plain && connection.side() != Side::Client;
     is_plain && connection.rights().subscribe
 }
 
 /// The channel of a plain peer, whoever dialed. While it is open, its dial is not forgotten.
-fn channel_of<'a>(connection: &'a Connection, dialer: &'a Dialer) -> &'a str {
+pub(super) fn channel_of<'a>(connection: &'a Connection, dialer: &'a Dialer) -> &'a str {
     match connection.side() {
         Side::Dialed(dial) => dialer.url(dial).map_or("/", PeerUrl::path),
         Side::Accepted | Side::Refused | Side::Client => connection.path(),

@@ -7,7 +7,7 @@ use super::{
     agenda::Agenda,
     connection::{Connection, Notice, Turn},
     dialer::Dialer,
-    network::{Network, name_of},
+    network::{Network, channel_of, has_channel, name_of},
     outbox::Purpose,
 };
 use crate::message::Message;
@@ -114,6 +114,34 @@ impl Network {
             }
         }
         count
+    }
+
+    /// The most bytes that wait for one of those who hear what is published in a channel: its plain peers, and all
+    /// neighbors.
+    pub(crate) fn most_waiting(&self, channel: &str) -> usize {
+        let hears = |connection: &Connection| match connection.kind() {
+            Kind::Neighbor => true,
+            Kind::Plain => {
+                has_channel(connection) && channel_of(connection, &self.dialer) == channel
+            }
+        };
+        let open = self.connections.iter().map(|(_, connection)| connection);
+        let open = open.filter(|connection| connection.is_open() && connection.pending_bytes() > 0);
+        let waiting = open.filter(|it| hears(it)).map(Connection::pending_bytes);
+        waiting.max().unwrap_or(0)
+    }
+
+    /// Bytes that wait for all peers together.
+    pub(crate) fn waiting_bytes(&self) -> usize {
+        let connections = self.connections.iter().map(|(_, connection)| connection);
+        let open = connections.filter(|connection| connection.is_open());
+        open.map(Connection::pending_bytes).sum()
+    }
+
+    /// Whether there is a plain peer that hears something.
+    pub(crate) fn has_plain_peers(&self) -> bool {
+        let mut connections = self.connections.iter().map(|(_, connection)| connection);
+        connections.any(|connection| connection.is_open() && has_channel(connection))
     }
 
     fn send(&mut self, peer: Token, outgoing: &mut Outgoing, purpose: Purpose, now: Instant) {

@@ -7,6 +7,7 @@
 mod broadcast;
 mod error;
 mod handle;
+mod intake;
 mod listen;
 mod memory;
 #[cfg(test)]
@@ -25,20 +26,23 @@ use rand::{
     Rng, SeedableRng,
     rngs::{SmallRng, Xoshiro256PlusPlus},
 };
-use signal_hook::consts::SIGHUP;
+use signal_hook::consts::{SIGCONT, SIGHUP};
 
 use self::{
     broadcast::Broadcast,
     handle::{Mailbox, Posted},
+    intake::Intake,
     memory::Memory,
     relay::{Relay, Turn},
 };
 pub use self::{
     error::{RunError, StartError},
     handle::{BroadcastError, Handle, PublishError},
+    intake::IntakeConfig,
 };
 use crate::{
-    config::{Config, PeerUrl},
+    config::{Config, Limits, PeerUrl},
+    feed::Input,
     net::{Kernel, Network, Readiness, Source},
     node_id::NodeId,
     output::Output,
@@ -59,7 +63,9 @@ pub struct Node {
     mailbox: Arc<Mailbox>,
     signals: Option<Signals>,
     broadcast: Broadcast,
-    shutdown_timeout: Duration,
+    intake: Option<Intake>,
+    limits: Limits,
+    dials: bool,
     state: State,
 }
 
@@ -136,7 +142,9 @@ impl Node {
             mailbox: Arc::new(Mailbox::new(waker, &config.limits)),
             signals: None,
             broadcast: Broadcast::new(config, name),
-            shutdown_timeout: config.limits.shutdown_timeout,
+            intake: None,
+            dials: !config.peers.is_empty(),
+            limits: config.limits.clone(),
             state: State::Running,
         })
     }
@@ -152,6 +160,13 @@ impl Node {
         Handle::new(Arc::clone(&self.mailbox))
     }
 
+    /// Publishes what comes from a stream, too. Those who hear it are not hurried: while one of them has more waiting than
+    /// the high-water mark of its outbox, nothing is read; and while a node that dials has nobody to tell.
+    pub fn publish_from(&mut self, input: Box<dyn Input + Send>, config: IntakeConfig) {
+        let intake = Intake::new(input, config, &self.limits, self.dials);
+        self.intake = Some(intake);
+    }
+
     /// Stops on SIGINT and SIGTERM as [`Handle::stop`] does; the second one ends the process at once
     /// with status 1. SIGHUP reads the files of tokens and of TLS again; connections stay, and if a file is wrong, an error
     /// is logged and what was read before stays in force.
@@ -159,7 +174,7 @@ impl Node {
     /// # Errors
     /// The system refuses the handlers.
     pub fn handle_signals(&mut self) -> io::Result<()> {
-        self.signals = Some(Signals::new(self.poll.registry(), &[SIGHUP])?);
+        self.signals = Some(Signals::new(self.poll.registry(), &[SIGHUP, SIGCONT])?);
         Ok(())
     }
 
@@ -171,6 +186,9 @@ impl Node {
     pub fn run(mut self, output: &mut dyn Output) -> Result<(), RunError> {
         let mut ready = Events::with_capacity(EVENTS_PER_TURN);
         self.watch_output(output);
+        if let Some(intake) = &mut self.intake {
+            intake.feed().register(self.poll.registry());
+        }
         for (address, is_tls) in self.network.listening_addresses() {
             log::info!(
                 "listening on {address}{}",
@@ -222,7 +240,8 @@ impl Node {
                     }
                 }
                 // The flush at the end of the turn is all that it takes.
-                Source::Output | Source::Input => {}
+                Source::Output => {}
+                Source::Input => self.on_input_ready(),
             }
         }
         // What other threads say comes after all that the poll knows of the sockets.
@@ -245,6 +264,11 @@ impl Node {
             self.relay.expire(&mut turn);
             if self.broadcast.is_due(now) {
                 self.broadcast.send(&mut self.relay, &mut turn);
+            }
+            if let Some(intake) = &mut self.intake
+                && intake.work(&mut self.relay, &mut turn)
+            {
+                self.stop(now);
             }
         }
         loop {
@@ -282,12 +306,18 @@ impl Node {
 
     /// How long the poll may sleep: until something is due, and for ever if nothing is.
     fn timeout(&self, now: Instant) -> Option<Duration> {
-        if self.network.has_work() {
+        let intake = self.intake.as_ref();
+        let intake = intake.filter(|_| self.state == State::Running);
+        if self.network.has_work() || intake.is_some_and(|intake| intake.has_work(&self.network)) {
             return Some(Duration::ZERO);
         }
         let own = match self.state {
-            State::Running => [self.broadcast.next_deadline(), self.relay.next_deadline()],
-            State::Stopping { until } => [Some(until), None],
+            State::Running => [
+                self.broadcast.next_deadline(),
+                self.relay.next_deadline(),
+                intake.and_then(Intake::next_deadline),
+            ],
+            State::Stopping { until } => [Some(until), None, None],
         };
         let deadlines = own.into_iter().chain([self.network.next_deadline(now)]);
         let next = deadlines.flatten().min();
@@ -329,7 +359,17 @@ impl Node {
         }
     }
 
+    /// There is something to read, or it may be that there is now.
+    fn on_input_ready(&mut self) {
+        if let Some(intake) = &mut self.intake {
+            intake.feed().on_ready();
+        }
+    }
+
     fn on_signals(&mut self, arrived: Arrived, now: Instant) {
+        if arrived.is_continued {
+            self.on_input_ready();
+        }
         if arrived.is_reload {
             self.reload();
         }
@@ -363,7 +403,7 @@ impl Node {
             return;
         }
         self.state = State::Stopping {
-            until: now + self.shutdown_timeout,
+            until: now + self.limits.shutdown_timeout,
         };
         self.network.stop(now);
         log::info!("stopping: connections to close: {}", self.network.len());

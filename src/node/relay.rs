@@ -213,6 +213,11 @@ impl Relay {
         }
     }
 
+    /// Whether anybody would hear what is published.
+    pub(super) fn has_listeners(&self, network: &Network) -> bool {
+        self.mesh.members().next().is_some() || network.has_plain_peers()
+    }
+
     /// Publishes a message of this node itself, which its own output does not hear.
     pub(super) fn publish(&mut self, channel: &str, message: Message, turn: &mut Turn<'_>) {
         self.mesh.publish(channel, &message, turn.now);

@@ -37,12 +37,24 @@ impl Program {
     #[track_caller]
     pub(crate) fn start_with_streams(
         name: &str,
-        mut command: Command,
+        command: Command,
         stdout: Stdio,
         stderr: Stdio,
     ) -> Program {
+        Program::spawn(name, command, [Stdio::piped(), stdout, stderr])
+    }
+
+    /// Starts `command` with a standard input of the caller's choice.
+    #[track_caller]
+    pub(crate) fn start_reading(name: &str, command: Command, stdin: Stdio) -> Program {
+        Program::spawn(name, command, [stdin, Stdio::piped(), Stdio::piped()])
+    }
+
+    #[track_caller]
+    fn spawn(name: &str, mut command: Command, streams: [Stdio; 3]) -> Program {
+        let [stdin, stdout, stderr] = streams;
         let mut child = command
-            .stdin(Stdio::piped())
+            .stdin(stdin)
             .stdout(stdout)
             .stderr(stderr)
             .spawn()
