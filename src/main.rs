@@ -25,11 +25,15 @@ fn main() -> ExitCode {
         Some(Subcommand::Bench(options)) => return options.run(),
         Some(Subcommand::Pub(options)) => return options.run(),
         Some(Subcommand::Sub(options)) => return options.run(),
+        Some(Subcommand::CheckConfig(options)) => return options.run(),
+        Some(Subcommand::Completions(options)) => return options.run(),
+        Some(Subcommand::Man(options)) => return options.run(),
         None => {}
     }
-    let level = cli.log_level();
-    let streams = cli.streams().clone();
-    let config = cli.into_config().unwrap_or_else(|error| error.exit());
+    let options = cli.node;
+    let level = options.log_level();
+    let streams = options.streams().clone();
+    let config = options.into_config().unwrap_or_else(|error| error.exit());
     let rust_log = std::env::var("RUST_LOG").ok();
     let rust_log = rust_log.filter(|directives| !directives.is_empty());
 

@@ -6,7 +6,10 @@
 mod access;
 mod addresses;
 mod bench;
+mod check;
 mod clients;
+mod documents;
+mod file;
 mod limits;
 mod logging;
 mod mesh;
@@ -25,7 +28,7 @@ use std::ffi::OsString;
 use std::fmt::Display;
 
 use clap::error::ErrorKind;
-use clap::{ArgAction, CommandFactory, FromArgMatches, Parser};
+use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser};
 use log::LevelFilter;
 use wsmesh::Config;
 use wsmesh::config::Template;
@@ -35,12 +38,16 @@ use self::{
     access::AccessOptions,
     addresses::AddressOptions,
     bench::BenchOptions,
+    check::{CHECK_CONFIG, CheckOptions},
     clients::{PubOptions, SubOptions},
+    documents::{CompletionsOptions, ManOptions},
+    file::FileOptions,
     limits::LimitOptions,
     logging::LoggingOptions,
     mesh::MeshOptions,
     messages::MessageOptions,
     simulate::SimulateOptions,
+    streams::StreamOptions,
     tls::TlsOptions,
 };
 
@@ -54,6 +61,13 @@ use self::{
 pub(crate) struct Cli {
     #[command(subcommand)]
     subcommand: Option<Subcommand>,
+    #[command(flatten)]
+    pub(crate) node: NodeOptions,
+}
+
+/// All options of a node.
+#[derive(Debug, Args)]
+pub(crate) struct NodeOptions {
     #[command(flatten, next_help_heading = "Addresses")]
     addresses: AddressOptions,
     #[command(flatten, next_help_heading = "Messages")]
@@ -70,6 +84,8 @@ pub(crate) struct Cli {
     limits: LimitOptions,
     #[command(flatten, next_help_heading = "Logging")]
     logging: LoggingOptions,
+    #[command(flatten, next_help_heading = "Configuration")]
+    file: FileOptions,
 }
 
 /// What the program can do beside being a node.
@@ -97,6 +113,20 @@ pub(crate) enum Subcommand {
     ///
     /// As any plain client does: messages to standard output, as fast as they are taken there.
     Sub(Box<SubOptions>),
+    /// Print all options of a node, and where each comes from
+    ///
+    /// Takes the options of a node. Says what is wrong with them, or with the file of --config, and
+    /// exits with status 2 then; otherwise prints a file that says the same, with the source of each
+    /// value: the command line, a variable, a line of the file, or the default. Passwords are left out.
+    CheckConfig(Box<CheckOptions>),
+    /// Print a script that completes commands in a shell
+    ///
+    /// For example: wsmesh completions bash > /etc/bash_completion.d/wsmesh
+    Completions(CompletionsOptions),
+    /// Print a page for man
+    ///
+    /// For example: wsmesh man > /usr/local/share/man/man1/wsmesh.1
+    Man(ManOptions),
 }
 
 const AFTER_HELP: &str = "\
@@ -105,7 +135,7 @@ Times have a unit (500ms, 10s, 2m, 1h 30m), sizes may have one (512B, 64KiB, 1MB
 
 const AFTER_LONG_HELP: &str = "\
 Every option can be given in the environment too: --max-head 16KiB as WSMESH_MAX_HEAD=16KiB, \
---echo as WSMESH_ECHO=true, -vv as WSMESH_VERBOSE=2. The command line goes first; a variable set to nothing is not set, but for those that keep somebody out: then it is an error.
+--echo as WSMESH_ECHO=true, -vv as WSMESH_VERBOSE=2; and in the file of --config, as max-head = \"16KiB\". The command line goes first, then the environment; a variable set to nothing is not set, but for those that keep somebody out: then it is an error.
 
 Times have a unit (500ms, 10s, 2m, 1h 30m), sizes may have one (512B, 64KiB, 1MB; a bare number \
 is bytes).
@@ -129,7 +159,9 @@ impl Cli {
     pub(crate) fn take_subcommand(&mut self) -> Option<Subcommand> {
         self.subcommand.take()
     }
+}
 
+impl NodeOptions {
     /// What to log where RUST_LOG does not say.
     pub(crate) fn log_level(&self) -> LevelFilter {
         self.logging.level()
@@ -187,12 +219,17 @@ fn read(words: Vec<OsString>) -> Result<Cli, clap::Error> {
         );
         return Err(usage_error(what));
     }
-    let matches = command.try_get_matches_from(words)?;
-    let cli = Cli::from_arg_matches(&matches)?;
-    if let Some(Subcommand::Bench(options)) = &cli.subcommand
-        && let Some((_, matches)) = matches.subcommand()
-    {
-        options.check_effects(matches)?;
+    let settings = file::read(&command, &words).map_err(usage_error)?;
+    let command = file::apply(&settings, command);
+    let command = command.mut_subcommand(CHECK_CONFIG, |check| file::apply(&settings, check));
+    let matches = command.clone().try_get_matches_from(words)?;
+    let mut cli = Cli::from_arg_matches(&matches)?;
+    match (&mut cli.subcommand, matches.subcommand()) {
+        (Some(Subcommand::Bench(options)), Some((_, matches))) => options.check_effects(matches)?,
+        (Some(Subcommand::CheckConfig(options)), Some((_, matches))) => {
+            options.note(&command, matches, &settings);
+        }
+        _ => {}
     }
     Ok(cli)
 }
@@ -224,24 +261,29 @@ fn takes_value(arg: &clap::Arg) -> bool {
 /// The options as declared above, with what holds for all of them.
 fn command() -> clap::Command {
     let command = Cli::command().mut_subcommands(|subcommand| {
+        if subcommand.get_name() == CHECK_CONFIG {
+            return subcommand.mut_args(of_node);
+        }
         subcommand.mut_args(|arg| {
             let takes_value = takes_value(&arg) && !arg.is_positional();
             // The environment is for nodes, which run where nobody types.
             arg.allow_hyphen_values(takes_value).env(None)
         })
     });
-    command.mut_args(|arg| {
-        let is_empty = |name| std::env::var_os(name).is_some_and(|value| value.is_empty());
-        let takes_value = takes_value(&arg);
-        let arg = match arg.get_env() {
-            // Set to nothing is how a variable is unset in many a configuration file.
-            Some(name) if is_empty(name) && !access::GUARDS.iter().any(|guard| name == *guard) => {
-                arg.env(None)
-            }
-            _ => arg,
-        };
-        // The rule that makes the name of a variable stands at the end of the help. A value
-        // like -1 is a wrong value and not an unknown option.
-        arg.hide_env(true).allow_hyphen_values(takes_value)
-    })
+    command.mut_args(of_node)
+}
+
+fn of_node(arg: clap::Arg) -> clap::Arg {
+    let is_empty = |name| std::env::var_os(name).is_some_and(|value| value.is_empty());
+    let takes_value = takes_value(&arg);
+    let arg = match arg.get_env() {
+        // Set to nothing is how a variable is unset in many a configuration file.
+        Some(name) if is_empty(name) && !access::GUARDS.iter().any(|guard| name == *guard) => {
+            arg.env(None)
+        }
+        _ => arg,
+    };
+    // The rule that makes the name of a variable stands at the end of the help. A value
+    // like -1 is a wrong value and not an unknown option.
+    arg.hide_env(true).allow_hyphen_values(takes_value)
 }

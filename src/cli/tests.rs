@@ -11,11 +11,13 @@ fn cli(line: &str) -> Result<Cli, clap::Error> {
 }
 
 fn config(line: &str) -> Config {
-    cli(line).and_then(Cli::into_config).unwrap()
+    cli(line).and_then(|cli| cli.node.into_config()).unwrap()
 }
 
 fn error(line: &str) -> String {
-    let error = cli(line).and_then(Cli::into_config).unwrap_err();
+    let error = cli(line)
+        .and_then(|cli| cli.node.into_config())
+        .unwrap_err();
     assert_eq!(error.exit_code(), 2, "{line}");
     error.to_string()
 }
@@ -173,7 +175,7 @@ fn the_level_follows_both_flags() {
         ("-qqqqq", LevelFilter::Off),
         ("-v -q", LevelFilter::Info),
     ] {
-        assert_eq!(cli(line).unwrap().log_level(), level, "{line}");
+        assert_eq!(cli(line).unwrap().node.log_level(), level, "{line}");
     }
 }
 
@@ -306,12 +308,12 @@ fn from_environment(variables: &[(&str, &str)]) -> String {
 fn no_option_is_needed_to_be_parsed() {
     let cli = cli("");
     match &cli {
-        Ok(cli) => println!("{:?} {cli:?}", cli.log_level()),
+        Ok(cli) => println!("{:?} {cli:?}", cli.node.log_level()),
         Err(error) => println!("{error}"),
     }
     let mut variables = std::env::vars_os().map(|(name, _)| name);
     if !variables.any(|name| name.to_string_lossy().starts_with("WSMESH_")) {
-        assert_eq!(cli.unwrap().log_level(), LevelFilter::Info);
+        assert_eq!(cli.unwrap().node.log_level(), LevelFilter::Info);
     }
 }
 

@@ -341,6 +341,15 @@ fn assert_talks(words: &[String]) {
     assert!(output.status.success(), "{words:?}: {output:?}");
 }
 
+#[track_caller]
+fn assert_prints(words: &[String]) {
+    let output = Node::command(words).output().unwrap();
+    assert!(
+        output.status.success() && !output.stdout.is_empty(),
+        "{words:?}: {output:?}"
+    );
+}
+
 #[test]
 fn the_commands_of_the_readme_run() {
     let readme = fs::read_to_string(root().join("README.md")).unwrap();
@@ -375,11 +384,13 @@ fn the_commands_of_the_readme_run() {
                 continue;
             };
             let subcommand = words.get(program + 1).map(String::as_str);
-            if let Some("simulate" | "bench" | "pub" | "sub") = subcommand {
+            let is_short = |word| matches!(word, "simulate" | "bench" | "pub" | "sub" | "check-config" | "completions" | "man");
+            if subcommand.is_some_and(is_short) {
                 match subcommand {
                     Some("pub" | "sub") => assert_talks(&words[program + 1..]),
                     Some("bench") => assert_benches(&words[program + 1..]),
-                    _ => assert_simulates(&words[program + 1..]),
+                    Some("simulate") => assert_simulates(&words[program + 1..]),
+                    _ => assert_prints(&words[program + 1..]),
                 }
                 count += 1;
                 continue;

@@ -15,6 +15,7 @@ mod access;
 mod article;
 mod autobahn;
 mod bench;
+mod configuration;
 mod dependencies;
 mod detour;
 mod dialing;
