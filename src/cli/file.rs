@@ -24,7 +24,7 @@ const LIKENESS_MIN: f64 = 0.75;
 pub(super) struct FileOptions {
     /// Read options from this file
     ///
-    /// TOML, with the options by their long names: bind = [\"localhost:8080\"], max-head = \"16KiB\", echo = true. The
+    /// TOML, with the options by their long names: bind = ["localhost:8080"], max-head = "16KiB", echo = true. The
     /// command line goes before the environment, and that before the file. An unknown name is an
     /// error. wsmesh check-config prints what comes of it.
     #[arg(long, env = "WSMESH_CONFIG", value_name = "FILE")]
