@@ -47,7 +47,6 @@ use self::{
     mesh::MeshOptions,
     messages::MessageOptions,
     simulate::SimulateOptions,
-    streams::StreamOptions,
     tls::TlsOptions,
 };
 

@@ -6,11 +6,10 @@ use super::{assert_printable, split_choice};
 use crate::{
     NodeId,
     config::{
-        AllowedOrigin, BindAddress, BroadcastScope, Count, Every, NetworkName, Origin, PeerUrl,
-        Pin, ProxyUrl, Size, SlowPeer, Subnet, Template, Time, UpTo, Values, check_channel,
-        limits::CHANNEL_BYTES_MAX,
+        AllowedOrigin, BindAddress, BroadcastScope, Count, Every, HeaderField, NetworkName, Origin,
+        PeerUrl, Pin, ProxyUrl, Size, SlowPeer, Subnet, Template, Time, UpTo, Values,
+        check_channel, limits::CHANNEL_BYTES_MAX,
     },
-    fanout::HeaderField,
     simulation::{PerMinute, Share},
 };
 

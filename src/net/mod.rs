@@ -21,9 +21,9 @@ mod frame;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod inbound;
-mod intake;
 #[cfg(test)]
 mod inspection;
+mod intake;
 mod keepalive;
 mod kernel;
 mod listener;

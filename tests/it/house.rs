@@ -384,7 +384,12 @@ fn the_commands_of_the_readme_run() {
                 continue;
             };
             let subcommand = words.get(program + 1).map(String::as_str);
-            let is_short = |word| matches!(word, "simulate" | "bench" | "pub" | "sub" | "check-config" | "completions" | "man");
+            let is_short = |word| {
+                matches!(
+                    word,
+                    "simulate" | "bench" | "pub" | "sub" | "check-config" | "completions" | "man"
+                )
+            };
             if subcommand.is_some_and(is_short) {
                 match subcommand {
                     Some("pub" | "sub") => assert_talks(&words[program + 1..]),

@@ -5,9 +5,9 @@
 //! whom it tells is not its business.
 
 mod holding;
-mod pacing;
 #[cfg(test)]
 mod inspection;
+mod pacing;
 mod receiving;
 mod sending;
 

@@ -182,7 +182,7 @@ impl Course {
                 Deed::Relieve { node } => self.members[node].host.set_descriptors_max(MANY),
                 Deed::Reload { node } => {
                     let member = &mut self.members[node];
-                    member.arrived.is_other = true;
+                    member.arrived.is_reload = true;
                 }
                 Deed::Interrupt { node } => self.members[node].interrupt(now),
                 Deed::Stop { node } => {
@@ -315,7 +315,7 @@ impl Member {
     }
 
     fn stop(&mut self, now: Instant) {
-        let until = now + self.node.shutdown_timeout + LATE_MAX;
+        let until = now + self.node.limits.shutdown_timeout + LATE_MAX;
         self.stops_until.get_or_insert(until);
     }
 

@@ -147,10 +147,10 @@ impl Ledger {
             false => hearing.since.max(from),
         };
         let heard = hearing.heard.get(&author);
-        let has_heard = |number| heard.is_some_and(|(_, all)| all.contains(number));
+        let has_heard = |number: usize| heard.is_some_and(|(_, all)| all.contains(&number));
         for (number, said) in saying.said.iter().enumerate() {
             assert!(
-                *said <= since || has_heard(&number),
+                *said <= since || has_heard(number),
                 "peer {listener} has not heard message {number} of peer {author}"
             );
         }

@@ -135,7 +135,7 @@ impl Course {
                 self.sockets.rotate_left(others);
             }
         }
-        if what % 12 == 0 { left } else { after }
+        if what.is_multiple_of(12) { left } else { after }
     }
 
     fn connect(&mut self) {

@@ -127,7 +127,8 @@ fn a_flood_from_one_network_leaves_room_for_others() {
     let v4 = |n: usize| format!("203.0.113.{n}");
     let subnet = |n: usize| format!("2001:db8::{n:x}");
     let v6 = |n: usize| format!("2001:db8:0:{n:x}::1");
-    let cases: [(&str, &dyn Fn(usize) -> String, &str); 3] = [
+    type Case<'a> = (&'a str, &'a dyn Fn(usize) -> String, &'a str);
+    let cases: [Case<'_>; 3] = [
         ("--max-connections-per-network", &v4, "203.0.114.1"),
         ("--max-connections-per-address", &subnet, "2001:db8:0:1::1"),
         ("--max-connections-per-network", &v6, "2001:db8:1::1"),
