@@ -124,14 +124,23 @@ fn a_flood_from_one_network_leaves_room_for_others() {
         let status: u16 = head[9..12].parse().unwrap();
         (status, Some(peer).filter(|_| status == 101))
     };
-    let v4 = |n: usize| format!("203.0.113.{n}");
-    let subnet = |n: usize| format!("2001:db8::{n:x}");
-    let v6 = |n: usize| format!("2001:db8:0:{n:x}::1");
-    type Case<'a> = (&'a str, &'a dyn Fn(usize) -> String, &'a str);
-    let cases: [Case<'_>; 3] = [
-        ("--max-connections-per-network", &v4, "203.0.114.1"),
-        ("--max-connections-per-address", &subnet, "2001:db8:0:1::1"),
-        ("--max-connections-per-network", &v6, "2001:db8:1::1"),
+    // A limit, the addresses of a flood by number, and another one.
+    let cases = [
+        (
+            "--max-connections-per-network",
+            "203.0.113.N",
+            "203.0.114.1",
+        ),
+        (
+            "--max-connections-per-address",
+            "2001:db8::N",
+            "2001:db8:0:1::1",
+        ),
+        (
+            "--max-connections-per-network",
+            "2001:db8:0:N::1",
+            "2001:db8:1::1",
+        ),
     ];
     for (limit, flood, other) in cases {
         // With as many for one as for all, there is no room left for anybody else.
@@ -140,7 +149,9 @@ fn a_flood_from_one_network_leaves_room_for_others() {
             let options = ["--interval", "off", "--trust-forwarded-for", "127.0.0.1"];
             let limits = ["--max-connections", "30", limit, &max_text];
             let node = Node::listening(options.iter().chain(&limits));
-            let answers: Vec<_> = (0..40).map(|n| by_proxy(&node, &flood(n))).collect();
+            let answers: Vec<_> = (0..40)
+                .map(|n| by_proxy(&node, &flood.replace('N', &n.to_string())))
+                .collect();
             let count = |status| answers.iter().filter(|(it, _)| *it == status).count();
             assert_eq!(
                 (count(101), count(refusal)),

@@ -10,7 +10,7 @@ use crate::support::{Frame, LengthForm, Node, Raw, eventually, letters};
 #[test]
 fn frames_that_come_byte_by_byte_cost_what_has_come() {
     const PEERS: usize = 100;
-    let node = Node::listening(["--interval", "off", "--ping-interval", "300ms"]);
+    let node = Node::listening(["--interval", "off", "--ping-interval", "1s"]);
     let mut bystander = Raw::upgraded(node.address(), "/");
     let mut peers: Vec<Raw> = (0..PEERS)
         .map(|_| Raw::upgraded(node.address(), "/other"))
@@ -28,7 +28,7 @@ fn frames_that_come_byte_by_byte_cost_what_has_come() {
             peer.send([0x55]);
         }
         assert_eq!(bystander.sync(), []);
-        begun.elapsed() > std::time::Duration::from_millis(1500)
+        begun.elapsed() > std::time::Duration::from_millis(2500)
     });
     let grown = node.resident_bytes().saturating_sub(before);
     assert!(
@@ -63,11 +63,7 @@ fn who_drips_instead_of_answering_a_close_is_dropped_in_time() {
         sent += 1;
         peer.try_send(&whole[sent - 1..sent]).is_err()
     });
-    let closed = node.wait_closed(1);
-    assert!(
-        closed[0].contains("and did not answer the Close"),
-        "{closed:?}"
-    );
+    node.wait_closed(1);
 }
 
 /// Reading a byte now and then is reading too slowly. Where an outbox may be as large as it likes, it costs that.
@@ -89,22 +85,18 @@ fn who_reads_a_byte_at_a_time_is_slow_all_the_same() {
     let read_one = |peer: &Raw| peer.stream().read(&mut [0]).expect("there is always more");
 
     let small = node("256KiB");
-    let mut reader = Raw::upgraded(small.address(), "/");
     let slow = Raw::upgraded_narrow(small.address(), "/");
+    let told = format!("peer {} closed: reads too slowly", slow.local_address());
     eventually("it is told that it is slow", || {
         read_one(&slow);
-        reader.read_frame();
-        small.stderr.contain("reads too slowly")
+        small.stderr.contain(&told)
     });
 
-    let large = node("1GiB");
-    let mut reader = Raw::upgraded(large.address(), "/");
+    let large = node("256MiB");
     let slow = Raw::upgraded_narrow(large.address(), "/");
-    reader.read_frame();
     let before = large.resident_bytes();
     eventually("without the limit memory grows and grows", || {
         read_one(&slow);
-        reader.read_frame();
         large.resident_bytes() > before + 4 * MIB
     });
     assert!(!large.stderr.contain("reads too slowly"));

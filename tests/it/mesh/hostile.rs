@@ -208,7 +208,7 @@ fn announcements_of_what_there_is_not_cost_little() {
 fn who_asks_for_the_same_again_and_again_gets_little_of_it() {
     const COUNT: usize = 300;
     const PAYLOAD_BYTES: usize = 512 << 10;
-    let mut pair = Pair::start(&["--outbox", "1GiB"]);
+    let mut pair = Pair::start(&["--outbox", "256MiB"]);
     let mut member = Member::join(pair.attacked().address(), NOBODY, "peer");
     let begun = Instant::now();
     pair.peers[0].send_frame(Frame::text(letters(PAYLOAD_BYTES)));
