@@ -76,7 +76,7 @@ pub(super) struct AccessOptions {
     #[arg(
         long,
         env = "WSMESH_TRUST_FORWARDED_FOR",
-        value_name = "ADDRESSES",
+        value_name = "CIDR",
         value_delimiter = ','
     )]
     #[arg(value_parser = typed::<Subnet>())]

@@ -76,14 +76,14 @@ pub(super) struct LimitOptions {
     #[arg(value_parser = typed::<MessageRate>(), default_value_t = MessageRate(LIMITS.publish_rate_max))]
     max_publish_rate: MessageRate,
 
-    /// Bytes a second of one peer, or off
+    /// Bytes a second of one peer
     ///
     /// All that it sends once it is upgraded, pings included. Otherwise as --max-publish-rate.
     #[arg(long, env = "WSMESH_MAX_PUBLISH_BYTES", value_name = "SIZE")]
     #[arg(value_parser = typed::<ByteRate>(), default_value_t = ByteRate(LIMITS.publish_bytes_max))]
     max_publish_bytes: ByteRate,
 
-    /// Messages a second from one address, or off
+    /// Messages a second of one address
     ///
     /// Of all peers together that came from there, in IPv6 from a subnet (a /64). Off by default: clients
     /// behind one NAT or proxy share it. Otherwise as --max-publish-rate.
@@ -91,18 +91,14 @@ pub(super) struct LimitOptions {
     #[arg(value_parser = typed::<MessageRate>(), default_value_t = MessageRate(LIMITS.publish_rate_per_address_max))]
     max_publish_rate_per_address: MessageRate,
 
-    /// Bytes a second from one address, or off
+    /// Bytes a second of one address
     ///
     /// As --max-publish-bytes, and --max-publish-rate-per-address.
-    #[arg(
-        long,
-        env = "WSMESH_MAX_PUBLISH_BYTES_PER_ADDRESS",
-        value_name = "SIZE"
-    )]
+    #[arg(long, env = "WSMESH_MAX_PUBLISH_BYTES_PER_ADDRESS", value_name = "N")]
     #[arg(value_parser = typed::<ByteRate>(), default_value_t = ByteRate(LIMITS.publish_bytes_per_address_max))]
     max_publish_bytes_per_address: ByteRate,
 
-    /// Connections a second from one address, or off
+    /// Connections a second of one address
     ///
     /// Twice as many may come at once after a pause. Further ones hear 429, before TLS and before their
     /// request is read. Off by default: after an outage all clients behind one NAT or proxy come back at
