@@ -72,6 +72,7 @@
 //! | `node` | shell | the loop; the only place that sees connections and what messages mean |
 //! | `node::{relay, broadcast, intake}` | shell | what becomes of messages: between connections and mesh; the periodic broadcast; what is published of a stream |
 //! | `node::memory` | shell | how much all peers together may make the node hold, and who gives it up |
+//! | `node::ordeal`, `net::kernel::simulated` (in tests) | shell | whole nodes on a simulated kernel and clock, made by a seed; what must hold after every turn |
 //! | [`simulation`] | edge | the mesh on thousands of virtual nodes, what it must show there, and what it is compared with |
 //! | `fuzzing` (in tests) | edge | what is fed with arbitrary bytes, and what must hold then; the targets stand beside what they feed |
 //! | `output`, `feed` | shell | where messages go that are received, and where those come from that are read from a stream |

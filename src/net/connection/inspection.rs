@@ -18,7 +18,7 @@ pub(crate) enum Stage {
 pub(crate) struct Inspection {
     pub(crate) token: Token,
     pub(crate) stage: Stage,
-    /// It is not read because of what it leaves waiting.
+    /// It is not read because of what it leaves waiting, or has sent.
     pub(crate) is_paused: bool,
     pub(crate) pending_bytes: usize,
     pub(crate) held_bytes: usize,
@@ -40,7 +40,7 @@ impl Connection {
         Inspection {
             token: self.token,
             stage,
-            is_paused: self.is_paused(limits),
+            is_paused: self.is_paused(limits) || self.is_held(),
             pending_bytes: outbox.pending_bytes(),
             held_bytes: outbox.held_bytes(),
             is_account_right: outbox.is_account_right(),

@@ -153,7 +153,10 @@ fn draw_config(rng: &mut SmallRng, node: usize) -> Config {
             handshake_timeout: pick(rng, &[SECOND, 10 * SECOND]),
             outbox_bytes_max: 512 * 1024,
             message_bytes_max: 64 * 1024,
-            publish_rate_max: pick(rng, &[None, Some(Rate::closing(200))]),
+            publish_rate_max: pick(
+                rng,
+                &[None, Some(Rate::closing(200)), Some(Rate::delaying(200))],
+            ),
             ping_interval: pick(rng, &[None, Some(SECOND), Some(5 * SECOND)]),
             close_timeout: pick(rng, &[SECOND, 5 * SECOND]),
             retry_max: 2 * SECOND,
