@@ -6,7 +6,7 @@
 //!
 //! `cargo test` feeds each target with its corpus. `tests/fuzz/run NAME SECONDS` looks for further inputs, guided by
 //! what of the code they reach; it needs a C++ compiler, no nightly toolchain and no tool of cargo. What it finds
-//! stands in `target/fuzz`; `tests/fuzz/run NAME keep` keeps the few of the corpus that reach something of their own.
+//! stands in `target/fuzz`; `tests/fuzz/run NAME keep` adds to the corpus what is short and reaches something new.
 
 mod values;
 
