@@ -1,6 +1,7 @@
 //! Those who come and go: peers that do as they should, and some that do not.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -21,6 +22,8 @@ const TORRENT_MESSAGES: usize = 100;
 const TORRENT_BYTES: usize = 60_000;
 /// Five times what a peer may publish in a second.
 const FLOOD_MESSAGES: usize = 2500;
+/// After so much silence, who was too slow does not wait for more.
+const FORGOTTEN: Duration = Duration::from_secs(10);
 const SAID: usize = 20;
 
 /// Much for some who do not read.
@@ -166,7 +169,8 @@ impl Guest<'_> {
         // It is closed, and never has a permit.
         let _ = torrent.end.acquire().await;
         let mut heard = 0;
-        while let Some(Ok(message)) = socket.next().await {
+        // Of a socket that the node has dropped, its kernel may forget the rest, and say nothing more.
+        while let Ok(Some(Ok(message))) = tokio::time::timeout(FORGOTTEN, socket.next()).await {
             match message {
                 Message::Close(close) => {
                     assert_eq!(close.map(|close| close.code), Some(CloseCode::Again));

@@ -17,6 +17,10 @@ use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 pub(crate) const LISTENER: &str = "listener-for-all-the-time";
 pub(crate) const PUBLISHER: &str = "publisher-for-all-the-time";
 
+/// What is fed and not flushed goes in one write, up to here: a whole flood, so that however slow the machine is, it comes
+/// faster than it may.
+const WRITE_BYTES: usize = 64 << 10;
+
 pub(crate) trait Wire: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Wire for T {}
 
@@ -61,7 +65,7 @@ impl Door {
     /// A socket into which little fits while nobody reads it.
     pub(crate) async fn connect_narrow(&self, is_encrypted: bool) -> TcpStream {
         let socket = TcpSocket::new_v4().expect("a descriptor is left");
-        socket.set_recv_buffer_size(16 << 10).expect("SO_RCVBUF");
+        socket.set_recv_buffer_size(64 << 10).expect("SO_RCVBUF");
         let socket = socket.connect(self.address(is_encrypted)).await;
         socket.expect("the node accepts")
     }
@@ -91,7 +95,7 @@ impl Door {
         // Thousands of them are in this process.
         let config = WebSocketConfig::default()
             .read_buffer_size(4096)
-            .write_buffer_size(0);
+            .write_buffer_size(WRITE_BYTES);
         let socket: Box<dyn Wire> = if is_encrypted {
             let name = ServerName::try_from("localhost").expect("a name");
             Box::new(self.connector.connect(name, socket).await?)
