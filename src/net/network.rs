@@ -22,7 +22,7 @@ use super::{
     memory::SharedFrames,
     news::News,
     resolver::Resolver,
-    sending::warn_shedding,
+    sending::{channel_of, has_channel, warn_shedding},
     timer::Deadlines,
     tls,
     token::Generation,
@@ -585,18 +585,4 @@ pub(super) fn name_of<'a>(connection: &Connection, dialer: &'a Dialer) -> PeerNa
         Side::Accepted | Side::Refused | Side::Client => None,
     };
     url.map_or(PeerName::Accepted(connection.remote()), PeerName::Dialed)
-}
-
-/// Whether what is published in a channel goes to this peer.
-pub(super) fn has_channel(connection: &Connection) -> bool {
-    let is_plain = connection.kind() == Kind::Plain && connection.side() != Side::Client;
-    is_plain && connection.rights().subscribe
-}
-
-/// The channel of a plain peer, whoever dialed. While it is open, its dial is not forgotten.
-pub(super) fn channel_of<'a>(connection: &'a Connection, dialer: &'a Dialer) -> &'a str {
-    match connection.side() {
-        Side::Dialed(dial) => dialer.url(dial).map_or("/", PeerUrl::path),
-        Side::Accepted | Side::Refused | Side::Client => connection.path(),
-    }
 }

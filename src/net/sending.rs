@@ -5,12 +5,12 @@ use std::time::Instant;
 use super::{
     Kind, Outgoing, PeerName, PerKind, Relayed, Token,
     agenda::Agenda,
-    connection::{Connection, Notice, Turn},
+    connection::{Connection, Notice, Side, Turn},
     dialer::Dialer,
-    network::{Network, channel_of, has_channel, name_of},
+    network::{Network, name_of},
     outbox::Purpose,
 };
-use crate::message::Message;
+use crate::{config::PeerUrl, message::Message};
 
 impl Network {
     /// Queues a message for one peer, which has caused it.
@@ -149,6 +149,20 @@ impl Network {
             let sheds = connection.send(outgoing, purpose, turn);
             sheds.map(Notice::Sheds)
         });
+    }
+}
+
+/// Whether what is published in a channel goes to this peer.
+pub(super) fn has_channel(connection: &Connection) -> bool {
+    let is_plain = connection.kind() == Kind::Plain && connection.side() != Side::Client;
+    is_plain && connection.rights().subscribe
+}
+
+/// The channel of a plain peer, whoever dialed. While it is open, its dial is not forgotten.
+pub(super) fn channel_of<'a>(connection: &'a Connection, dialer: &'a Dialer) -> &'a str {
+    match connection.side() {
+        Side::Dialed(dial) => dialer.url(dial).map_or("/", PeerUrl::path),
+        Side::Accepted | Side::Refused | Side::Client => connection.path(),
     }
 }
 
