@@ -1,4 +1,7 @@
-//! Lines over powers of ten, as SVG.
+//! Lines over powers of ten, as SVG that stands for itself.
+//!
+//! The page of a load test has plots of its own, with even axes and in the style of the page: what stands here would
+//! only be carried about in the program.
 
 use std::fmt::Write as _;
 
