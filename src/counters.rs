@@ -10,6 +10,8 @@ pub struct Counters {
     pub peers: u64,
     /// Of the peers, the nodes of the mesh that have said hello: neighbors.
     pub neighbors: u64,
+    /// Of the connections of peers, those of nodes, which may not have said hello yet.
+    pub neighbor_connections: u64,
     /// Sockets held now, those that have not upgraded or are closing included.
     pub connections: u64,
     /// Sockets accepted, those refused at once included.
@@ -37,6 +39,10 @@ pub struct Counters {
     pub opened: u64,
     /// Peers gone so far.
     pub closed: u64,
+    /// Peers that have said that they go.
+    pub closed_by_peer: u64,
+    /// Peers whose connection ended or failed without a word.
+    pub closed_lost: u64,
     /// Peers closed because they read too slowly.
     pub closed_slow: u64,
     /// Peers closed because all together held more than `--memory`, and each of these more than the others.
@@ -61,6 +67,10 @@ pub struct Counters {
     pub bytes_sent: u64,
     /// Data messages dropped for peers that read too slowly.
     pub messages_dropped: u64,
+    /// Bytes that wait to be sent now, to all peers together.
+    pub outbox_bytes: u64,
+    /// Peers that something waits for now: their sockets take no more.
+    pub peers_waiting: u64,
     /// Messages published at this node.
     pub published: u64,
     /// Messages published at other nodes that arrived here, each counted once.

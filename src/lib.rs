@@ -60,6 +60,7 @@
 //! | [`config`] | core | what a node is told; every bound, default and unit ([`config::limits`]) |
 //! | `message`, `node_id`, `counters`, `printable`, `rate` | core | messages; names of nodes; what is counted; making a peer's text safe to show; how much may come in a second |
 //! | `framing` | core | how messages follow one another in a stream of bytes |
+//! | `pages` | core | what the status listener answers: a snapshot in, bytes out; the page for browsers |
 //! | `subprotocol` | core | what two nodes agree on before they speak |
 //! | `net` | shell | connections: from sockets to whole messages and back; who is a neighbor, who is in which channel, whom to dial; knows nothing of what messages mean |
 //! | `net::access` | pure but for reading | who may come in, and as what: tokens with their rights, pages of browsers |
@@ -67,12 +68,13 @@
 //! | `net::files` | shell | files that options name |
 //! | `net::tls` | shell | certificates and keys, from files; encrypting between `transport` and outbox, on sockets that others hold; what went wrong, in words |
 //! | `net::{kernel, transport, socket, listener, resolver}` | shell | the system calls; `kernel` is where sockets come from |
-//! | `net::{network, inbound, outbound, sending, memory, connection}` | shell | what ties the two together; `memory`: what all connections hold |
+//! | `net::{network, peers, inbound, outbound, sending, memory, connection}` | shell | what ties the two together; `memory`: what all connections hold |
 //! | `mesh` | core | the protocol between nodes, without I/O: who is a neighbor of whom, which way messages take, that each is taken in once |
 //! | `node` | shell | the loop; the only place that sees connections and what messages mean |
 //! | `node::{relay, broadcast, intake}` | shell | what becomes of messages: between connections and mesh; the periodic broadcast; what is published of a stream |
 //! | `node::memory` | shell | how much all peers together may make the node hold, and who gives it up |
 //! | `node::ordeal`, `net::kernel::simulated` (in tests) | shell | whole nodes on a simulated kernel and clock, made by a seed; what must hold after every turn |
+//! | `node::status` | shell | how the node stands, for who asks at the status listener |
 //! | [`simulation`] | edge | the mesh on thousands of virtual nodes, what it must show there, and what it is compared with |
 //! | `fuzzing` (in tests) | edge | what is fed with arbitrary bytes, and what must hold then; the targets stand beside what they feed |
 //! | `output`, `feed` | shell | where messages go that are received, and where those come from that are read from a stream |
@@ -86,7 +88,7 @@
 //!
 //! ## Invariants
 //!
-//! - The clock is read once a turn, in `node`, and all sockets come from `net::kernel`. Time and chances are arguments
+//! - The clock is read once a turn, in `node`, and once more at its end, only to count how long it took; all sockets come from `net::kernel`. Time and chances are arguments
 //!   of everything else. (A load test has a loop of its own, and reads the clock for each thing that it has received,
 //!   too. For the dates of certificates, rustls looks at the calendar by itself.)
 //! - A token names one connection for ever: it carries a generation, and slots are freed only at the
@@ -104,6 +106,9 @@
 //! - Received bytes that are decrypted and wait raise no event: a connection stays noted to be read until its
 //!   buffers are as empty as its socket.
 //! - A connection in clear pays nothing for those with TLS: its frames are shared and written as they are.
+//! - Who asks at the status listener is no peer and has places of its own, so that a full node can be looked at. It is
+//!   answered in its turn of the loop, from counters that are kept anyway and a bounded number of peers, and then closed.
+//!   An upgrade there makes a plain peer like any other, and never a neighbor.
 //! - A peer is not read while it leaves more of our answers (pongs, echoes) waiting than the high-water
 //!   mark: what a peer makes us answer is bounded by what it takes.
 //! - A peer is slow only when its socket takes no more: before a message overflows, the outbox is
@@ -141,6 +146,7 @@ mod net;
 mod node;
 mod node_id;
 mod output;
+mod pages;
 mod printable;
 mod rate;
 mod signals;

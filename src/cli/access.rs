@@ -21,7 +21,7 @@ pub(super) const GUARDS: [&str; 5] = [
 pub(super) struct AccessOptions {
     /// Let in only who shows a token of this file
     ///
-    /// One a line: the token, its rights (neighbor, publish, subscribe) and its channels (/sensors,
+    /// One a line: the token, its rights (neighbor, publish, subscribe, status) and its channels (/sensors,
     /// /alerts/*). Without rights it has all, and with channels those of plain peers. What follows a # is
     /// a comment. A token has 16 to 256 letters, digits and -._~; `openssl rand -hex 32` makes one. It is
     /// shown as `Authorization: Bearer TOKEN`, and by a page as a subprotocol:

@@ -18,6 +18,7 @@ mod proxy;
 mod reporting;
 mod request;
 mod simulate;
+mod status;
 mod streams;
 #[cfg(test)]
 mod tests;
@@ -47,6 +48,7 @@ use self::{
     mesh::MeshOptions,
     messages::MessageOptions,
     simulate::SimulateOptions,
+    status::StatusOptions,
     tls::TlsOptions,
 };
 
@@ -79,6 +81,8 @@ pub(crate) struct NodeOptions {
     access: AccessOptions,
     #[command(flatten, next_help_heading = "TLS")]
     tls: TlsOptions,
+    #[command(flatten, next_help_heading = "Status")]
+    status: StatusOptions,
     #[command(flatten, next_help_heading = "Limits")]
     limits: LimitOptions,
     #[command(flatten, next_help_heading = "Logging")]
@@ -197,6 +201,7 @@ impl NodeOptions {
             slow_peer: self.messages.slow_peer,
             access: self.access.into(),
             tls: self.tls.into(),
+            status: self.status.into(),
             limits: self.limits.into(),
         };
         config.check().map_err(usage_error)?;

@@ -2,7 +2,7 @@ use super::*;
 use std::time::Duration;
 use wsmesh::config::{
     AccessConfig, BroadcastScope, Exemptions, HistoryLimits, Limits, MeshConfig, Pin, ProxyConfig,
-    Rate, SlowPeer, TlsConfig,
+    Rate, SlowPeer, StatusConfig, TlsConfig,
 };
 
 fn cli(line: &str) -> Result<Cli, clap::Error> {
@@ -73,7 +73,7 @@ fn every_option_reaches_its_place() {
          --memory 21MB \
          --max-publish-bytes 1MB,delay --max-publish-rate-per-address 22,delay --max-publish-bytes-per-address 2MB --max-handshake-rate 23 \
          --tls-client-ca a1 --tls-ca a2 --tls-client-cert c2 --tls-client-key k2 \
-         --tls-pin sha256/AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=",
+         --tls-pin sha256/AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8= --status [::1]:5 --ready-neighbors 21",
     );
     let expected = Config {
         binds: ["a:1", "b:2", "[::1]:3", "wss://a:4"]
@@ -127,6 +127,10 @@ fn every_option_reaches_its_place() {
             pins: vec![Pin::new(std::array::from_fn(|place| place as u8))],
             client_cert: Some("c2".into()),
             client_key: Some("k2".into()),
+        },
+        status: StatusConfig {
+            bind: Some("[::1]:5".parse().unwrap()),
+            ready_neighbors: 21,
         },
         limits: Limits {
             connections_max: 11,

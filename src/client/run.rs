@@ -287,7 +287,7 @@ impl Client<'_> {
                     ..
                 } => self.on_closed(&reason, is_unanswered),
                 // There is nothing for the dialer to do.
-                Event::DialFailed { .. } => {}
+                Event::DialFailed { .. } | Event::Asked(..) => {}
             }
         }
     }

@@ -158,6 +158,21 @@ pub enum ConfigError {
         /// The flag.
         flag: &'static str,
     },
+    /// A status page that everybody could look at.
+    #[error(
+        "--status {bind} is not this machine alone: give --token-file FILE, so that only who shows a token with the \
+         right `status` can look, or a port of this machine (--status {})",
+        bind.port()
+    )]
+    StatusOpen {
+        /// The address.
+        bind: BindAddress,
+    },
+    /// What makes a node ready, and nowhere to ask.
+    #[error(
+        "--ready-neighbors without --status: nobody could ask; give --status 9090, or leave it out"
+    )]
+    ReadyUnused,
     /// Where a token may stand, when there is none.
     #[error(
         "--token-in-url without --token-file: no token is needed here; give a file of tokens, or leave it out"

@@ -32,6 +32,16 @@ pub const TLS_STEP_BYTES: usize = 32 * 1024;
 /// outbox. More makes large messages cheaper, less keeps more under the account of the outbox.
 pub const TLS_SEND_BYTES_MAX: usize = 64 * 1024;
 
+/// Connections to the status listener at once; further ones hear 503. They are counted by themselves, so that a node that
+/// is full can still be looked at.
+pub const STATUS_CONNECTIONS_MAX: usize = 64;
+
+/// Peers that `/peers` tells of, neighbors first; of the others it tells how many there are.
+pub const PEERS_SHOWN_MAX: usize = 256;
+
+/// Slots that are looked at to find them: all that a scrape costs in a node with very many peers.
+pub const SLOTS_LOOKED_AT_MAX: usize = 4096;
+
 /// Time until the next address of a name is tried beside the one still connecting (RFC 8305 §5).
 pub const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
@@ -223,6 +233,7 @@ const _: () = {
     assert!(defaults.outbox_bytes_max >= 2 * defaults.message_bytes_max);
     assert!(defaults.retry_min.as_nanos() <= defaults.retry_max.as_nanos());
     assert!(ACCEPTS_PER_TURN <= LISTEN_BACKLOG as usize);
+    assert!(PEERS_SHOWN_MAX <= SLOTS_LOOKED_AT_MAX);
     // A head of default size is read in one turn.
     assert!(defaults.head_bytes_max <= READ_BUFFER_BYTES);
     assert!(READ_BUFFER_BYTES <= READ_BYTES_PER_TURN);

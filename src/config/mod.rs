@@ -17,6 +17,7 @@ mod peer_url;
 mod proxy;
 mod rate;
 mod slow_peer;
+mod status;
 mod subnet;
 mod template;
 mod tls;
@@ -42,6 +43,7 @@ pub use peer_url::PeerUrl;
 pub use proxy::{Exemptions, ProxyConfig, ProxyKind, ProxyUrl, ProxyUrlError};
 pub use rate::{ByteRate, MessageRate, Rate, RateError, TooFast};
 pub use slow_peer::SlowPeer;
+pub use status::{StatusAddress, StatusConfig};
 pub use subnet::{Subnet, SubnetError};
 pub use template::{Template, TemplateError, Values};
 pub use tls::{Pin, PinError, TlsConfig};
@@ -91,6 +93,8 @@ pub struct Config {
     pub access: AccessConfig,
     /// How the node proves who it is in TLS, and whom it believes.
     pub tls: TlsConfig,
+    /// Where the node shows what it does.
+    pub status: StatusConfig,
     /// Bounds of everything that peers can make grow.
     pub limits: Limits,
 }
@@ -110,6 +114,7 @@ impl Default for Config {
             slow_peer: SlowPeer::default(),
             access: AccessConfig::default(),
             tls: TlsConfig::default(),
+            status: StatusConfig::default(),
             limits: Limits::default(),
         }
     }
@@ -128,7 +133,9 @@ impl Config {
         self.limits.check()?;
         self.mesh.check()?;
         self.access.check()?;
-        self.tls.check(&self.binds)?;
+        let status = self.status.bind.iter().map(|address| &address.0);
+        self.tls.check(self.binds.iter().chain(status))?;
+        self.status.check(&self.access, &self.tls)?;
         self.check_place()?;
         check_duration("--interval", self.interval)?;
         self.check_message()

@@ -35,9 +35,12 @@ pub struct TlsConfig {
 
 impl TlsConfig {
     /// Checks that what is given makes sense together, and with the addresses to listen on.
-    pub(super) fn check(&self, binds: &[BindAddress]) -> Result<(), ConfigError> {
+    pub(super) fn check<'a>(
+        &self,
+        binds: impl IntoIterator<Item = &'a BindAddress>,
+    ) -> Result<(), ConfigError> {
         self.check_pairs()?;
-        let encrypted = binds.iter().find(|bind| bind.is_tls());
+        let encrypted = binds.into_iter().find(|bind| bind.is_tls());
         let for_listeners = [
             ("--tls-cert", &self.cert),
             ("--tls-client-ca", &self.client_ca),

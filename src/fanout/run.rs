@@ -294,7 +294,7 @@ impl<'a> Bench<'a> {
                     self.load.on_closed(connection, reason, now);
                 }
                 // There is nothing for the dialer to do.
-                Event::DialFailed { .. } | Event::Connected(_) => {}
+                Event::DialFailed { .. } | Event::Connected(_) | Event::Asked(..) => {}
             }
         }
     }

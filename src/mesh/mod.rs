@@ -45,7 +45,7 @@ use std::{
 
 use rand::rngs::Xoshiro256PlusPlus;
 
-pub(crate) use self::news::{News, Standing};
+pub(crate) use self::news::{News, Standing, Tied};
 use self::{
     control::Control, distance::Distance, history::History, missing::Missing, neighbors::Neighbors,
     overlay::Overlay, patience::Patience, seen::Seen, tree::Tree,
@@ -336,6 +336,19 @@ impl Mesh {
             hop: self.tree.hop(),
             ..self.standing
         }
+    }
+
+    /// The neighbors that have said hello: who they are, and what they are in the tree.
+    pub(crate) fn ties(&self) -> impl Iterator<Item = Tied> {
+        let parent = self.tree.parent();
+        self.neighbors.members().map(move |(peer, member)| Tied {
+            peer,
+            id: member.id,
+            is_leaf: member.role == control::Role::Leaf,
+            is_parent: parent == Some(peer),
+            is_eager: member.is_eager,
+            round_trip: member.round_trip,
+        })
     }
 
     /// Neighbors that have said hello, as this node has to them: whom something can be told directly.

@@ -1,6 +1,6 @@
 //! What the mesh tells people: events worth a line, and figures.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use super::PeerKey;
 use crate::{config::PeerUrl, node_id::NodeId};
@@ -58,6 +58,20 @@ impl fmt::Display for News {
             }
         }
     }
+}
+
+/// How a neighbor stands to this node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Tied {
+    pub(crate) peer: PeerKey,
+    pub(crate) id: NodeId,
+    pub(crate) is_leaf: bool,
+    /// Messages come by it.
+    pub(crate) is_parent: bool,
+    /// It wants messages from this node at once.
+    pub(crate) is_eager: bool,
+    /// As the first words on the connection have shown; [`Duration::MAX`] if they have not.
+    pub(crate) round_trip: Duration,
 }
 
 /// What a mesh counts, and how it stands now.

@@ -248,6 +248,11 @@ impl Admission {
         readmits
     }
 
+    /// Of those admitted, those that have not upgraded yet.
+    pub(crate) fn handshaking(&self) -> usize {
+        self.all.handshaking
+    }
+
     pub(crate) fn admitted(&self) -> usize {
         self.all.admitted
     }

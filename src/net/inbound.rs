@@ -7,13 +7,14 @@ use bytes::Bytes;
 use super::{
     CloseReason,
     admission::Denial,
-    connection::Connection,
+    connection::{Connection, Side},
     kernel::{self, Stream},
-    listener::Accepted,
+    listener::{Accepted, Entrance},
     network::{Network, Shared},
     tls,
+    upgrade::Form,
 };
-use crate::config::limits::ACCEPTS_PER_TURN;
+use crate::config::limits::{ACCEPTS_PER_TURN, STATUS_CONNECTIONS_MAX};
 
 impl Network {
     /// Accepts a portion of what is waiting.
@@ -24,10 +25,17 @@ impl Network {
                     stream,
                     remote,
                     is_tls,
+                    entrance,
+                    is_local,
                 } => {
                     self.shared.counters.accepted += 1;
                     let remote = SocketAddr::new(remote.ip().to_canonical(), remote.port());
-                    self.admit(stream, remote, is_tls, now);
+                    match entrance {
+                        Entrance::Peers => self.admit(stream, remote, is_tls, now),
+                        Entrance::Status => {
+                            self.admit_to_status(stream, remote, is_tls, is_local, now)
+                        }
+                    }
                 }
                 Accepted::Nothing => return,
                 Accepted::Lost(error) => {
@@ -67,21 +75,58 @@ impl Network {
             let admitted = self.shared.admission.admitted();
             log::warn!("{admitted} connections: full, further ones hear 503 until some have gone");
         }
-        kernel::tune_accepted(&stream, self.shared.limits.unacknowledged_max());
-        let encryption = match is_tls {
-            false => None,
-            true => self.tls.accept(),
-        };
-        if encryption.is_none() && is_tls {
-            // In clear it must not go on. Without random numbers, for example, there is no TLS.
-            log::error!("TLS cannot begin with {remote}: dropping the connection");
+        if let Some(encryption) = self.begin_encryption(&stream, remote, is_tls) {
+            self.insert(now, |token, turn| {
+                let side = Side::Accepted;
+                Connection::accepted(token, side, stream, encryption, remote, is_of_proxy, turn)
+            });
+        } else {
             self.shared.admission.on_handshake_over(address);
             self.shared.admission.release(address);
-            return;
         }
-        self.insert(now, |token, turn| {
-            Connection::accepted(token, stream, encryption, remote, is_of_proxy, turn)
-        });
+    }
+
+    /// Who wants to look at the node is let in even when it is full; there are bounds of their own for them.
+    fn admit_to_status(
+        &mut self,
+        stream: Stream,
+        remote: SocketAddr,
+        is_tls: bool,
+        is_local: bool,
+        now: Instant,
+    ) {
+        if !self.shared.access.admits(remote.ip()) {
+            return self.refuse(Denial::Barred, stream, remote, is_tls, now);
+        }
+        if self.status_connections >= STATUS_CONNECTIONS_MAX {
+            return self.refuse(Denial::HandshakesFull, stream, remote, is_tls, now);
+        }
+        if let Some(encryption) = self.begin_encryption(&stream, remote, is_tls) {
+            self.status_connections += 1;
+            let side = Side::Status { is_local };
+            self.insert(now, |token, turn| {
+                Connection::accepted(token, side, stream, encryption, remote, false, turn)
+            });
+        }
+    }
+
+    /// What stands between a connection and its socket: nothing, or TLS. `None`: it cannot go on.
+    fn begin_encryption(
+        &mut self,
+        stream: &Stream,
+        remote: SocketAddr,
+        is_tls: bool,
+    ) -> Option<Option<Box<tls::Encryption>>> {
+        kernel::tune_accepted(stream, self.shared.limits.unacknowledged_max());
+        if !is_tls {
+            return Some(None);
+        }
+        let encryption = self.tls.accept();
+        if encryption.is_none() {
+            // In clear it must not go on. Without random numbers, for example, there is no TLS.
+            log::error!("TLS cannot begin with {remote}: dropping the connection");
+        }
+        encryption.map(Some)
     }
 
     fn refuse(
@@ -113,7 +158,7 @@ impl Network {
             Denial::Full | Denial::HandshakesFull => counters.refused_full += 1,
         }
         let said = match is_tls {
-            false => Bytes::from(refusal.response(true, self.shared.id)),
+            false => Bytes::from(refusal.response(Form::Whole, self.shared.id)),
             true => Bytes::from_static(tls::REFUSAL),
         };
         if self.refusals >= self.refusals_max {

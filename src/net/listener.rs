@@ -11,11 +11,20 @@ use super::kernel::{self, Stream};
 /// When accepting is tried again if nothing has given a descriptor back meanwhile.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// What a listener is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Entrance {
+    Peers,
+    /// For those who look at what the node does.
+    Status,
+}
+
 #[derive(Debug)]
 struct Listener {
     socket: kernel::Listener,
     address: SocketAddr,
     is_tls: bool,
+    entrance: Entrance,
     /// There may be more to accept; the poll tells only once.
     is_ready: bool,
 }
@@ -37,6 +46,9 @@ pub(crate) enum Accepted {
         stream: Stream,
         remote: SocketAddr,
         is_tls: bool,
+        entrance: Entrance,
+        /// Only this machine can connect there.
+        is_local: bool,
     },
     /// Nothing to accept now.
     Nothing,
@@ -47,20 +59,31 @@ pub(crate) enum Accepted {
 }
 
 impl Listeners {
-    pub(crate) fn add(&mut self, socket: kernel::Listener, is_tls: bool) -> io::Result<SocketAddr> {
+    pub(crate) fn add(
+        &mut self,
+        socket: kernel::Listener,
+        is_tls: bool,
+        entrance: Entrance,
+    ) -> io::Result<SocketAddr> {
         let address = socket.local_addr()?;
         self.listeners.push(Listener {
             socket,
             address,
             is_tls,
+            entrance,
             is_ready: false,
         });
         Ok(address)
     }
 
-    /// The addresses, and whether TLS is spoken there.
-    pub(crate) fn addresses(&self) -> impl Iterator<Item = (SocketAddr, bool)> {
+    pub(crate) fn count(&self) -> usize {
+        self.listeners.len()
+    }
+
+    /// The addresses of those that are for this, and whether TLS is spoken there.
+    pub(crate) fn addresses(&self, entrance: Entrance) -> impl Iterator<Item = (SocketAddr, bool)> {
         let listeners = self.listeners.iter();
+        let listeners = listeners.filter(move |listener| listener.entrance == entrance);
         listeners.map(|listener| (listener.address, listener.is_tls))
     }
 
@@ -107,11 +130,15 @@ impl Listeners {
             match listener.socket.accept() {
                 Ok((stream, remote)) => {
                     self.paused_until = None;
-                    let is_tls = listener.is_tls;
+                    let Listener {
+                        is_tls, entrance, ..
+                    } = *listener;
                     return Accepted::Connection {
                         stream,
                         remote,
                         is_tls,
+                        entrance,
+                        is_local: listener.address.ip().is_loopback(),
                     };
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {

@@ -32,6 +32,7 @@ mod network;
 mod news;
 mod outbound;
 mod outbox;
+mod peers;
 mod resolver;
 mod sending;
 mod session;
@@ -52,10 +53,11 @@ pub(crate) use self::{
     dialer::DialFailure,
     frame::{Outgoing, Relayed},
     kernel::{Kernel, Listener, Readiness},
+    listener::Entrance,
     network::Network,
     token::{Source, Token},
     tunnel::Tunnel,
-    upgrade::Dialing,
+    upgrade::{Dialing, Form},
 };
 #[cfg(test)]
 pub(crate) use self::{
@@ -66,7 +68,7 @@ pub use self::{
     files::{FileError, FilesError},
     tls::TlsError,
 };
-use crate::{config::PeerUrl, message::Message, node_id::NodeId};
+use crate::{config::PeerUrl, message::Message, node_id::NodeId, pages::Page};
 
 /// What a peer is, by the subprotocol of its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,6 +99,8 @@ pub(crate) enum Event {
     /// A peer is connected.
     Opened(Token),
     Message(Token, Message),
+    /// Somebody asks at the status listener; to be answered with [`Network::reply`] at once.
+    Asked(Token, Page, Form),
     /// A peer that was connected is gone.
     Closed {
         peer: Token,

@@ -18,7 +18,7 @@ use super::{
     dialer::Dialer,
     intake::Intake,
     kernel::Listener,
-    listener::Listeners,
+    listener::{Entrance, Listeners},
     memory::SharedFrames,
     news::News,
     resolver::Resolver,
@@ -110,6 +110,7 @@ pub(crate) struct Network {
     pub(super) events: VecDeque<Event>,
     pub(super) listeners: Listeners,
     pub(super) refusals: usize,
+    pub(super) status_connections: usize,
     pub(super) refusals_max: usize,
     pub(super) refusal_news: News,
     /// Of those who may not come in.
@@ -149,6 +150,7 @@ impl Network {
             events: VecDeque::new(),
             listeners: Listeners::default(),
             refusals: 0,
+            status_connections: 0,
             refusals_max,
             refusal_news: News::default(),
             denial_news: News::default(),
@@ -192,7 +194,7 @@ impl Network {
 
     /// Whether everybody who reaches one of the listeners from another machine may come in.
     pub(crate) fn is_open_to_all(&self) -> bool {
-        let mut listeners = self.listeners.addresses();
+        let mut listeners = self.listeners.addresses(Entrance::Peers);
         listeners.any(|(address, is_tls)| {
             let wants_certificate = is_tls && self.tls.wants_client_certificates();
             self.shared.access.is_open(address.ip(), wants_certificate)
@@ -219,15 +221,16 @@ impl Network {
         &mut self,
         mut socket: Listener,
         is_tls: bool,
+        entrance: Entrance,
     ) -> io::Result<SocketAddr> {
-        let source = Source::Listener(self.listeners.addresses().count());
+        let source = Source::Listener(self.listeners.count());
         self.kernel.watch_listener(&mut socket, source)?;
-        self.listeners.add(socket, is_tls)
+        self.listeners.add(socket, is_tls, entrance)
     }
 
-    /// Where it listens, and whether TLS is spoken there.
-    pub(crate) fn listening_addresses(&self) -> Vec<(SocketAddr, bool)> {
-        self.listeners.addresses().collect()
+    /// Where it listens for peers or for those who look at it, and whether TLS is spoken there.
+    pub(crate) fn listening_addresses(&self, entrance: Entrance) -> Vec<(SocketAddr, bool)> {
+        self.listeners.addresses(entrance).collect()
     }
 
     pub(crate) fn counters(&mut self) -> &mut Counters {
@@ -253,48 +256,7 @@ impl Network {
         deadlines.into_iter().flatten().min()
     }
 
-    /// Name and path of a peer; `None` once it is gone.
-    pub(crate) fn describe(&self, peer: Token) -> Option<(PeerName<'_>, &str)> {
-        let connection = self.connection(peer)?;
-        let name = name_of(connection, &self.dialer);
-        Some((name, channel_of(connection, &self.dialer)))
-    }
-
-    /// What a peer is; `None` once it is gone.
-    pub(crate) fn kind(&self, peer: Token) -> Option<Kind> {
-        self.connection(peer).map(Connection::kind)
-    }
-
-    /// Whether a peer may publish; not once it is gone.
-    pub(crate) fn may_publish(&self, peer: Token) -> bool {
-        let connection = self.connection(peer);
-        connection.is_some_and(|connection| connection.rights().publish)
-    }
-
-    /// The address of a peer's end of the connection; `None` where there is a proxy between, and once it is gone.
-    pub(crate) fn remote(&self, peer: Token) -> Option<SocketAddr> {
-        let connection = self.connection(peer)?;
-        let proxy = match connection.side() {
-            Side::Dialed(dial) => self.dialer.proxy(dial),
-            Side::Accepted | Side::Refused | Side::Client => None,
-        };
-        proxy.is_none().then(|| connection.remote())
-    }
-
-    /// The URL by which we dialed a peer; `None` if it dialed us, or is gone.
-    pub(crate) fn dialed_url(&self, peer: Token) -> Option<&PeerUrl> {
-        match self.connection(peer)?.side() {
-            Side::Dialed(dial) => self.dialer.url(dial),
-            Side::Accepted | Side::Refused | Side::Client => None,
-        }
-    }
-
-    /// Bytes that wait for a peer.
-    pub(crate) fn pending_bytes(&self, peer: Token) -> usize {
-        self.connection(peer).map_or(0, Connection::pending_bytes)
-    }
-
-    fn connection(&self, token: Token) -> Option<&Connection> {
+    pub(super) fn connection(&self, token: Token) -> Option<&Connection> {
         let connection = self.connections.get(token.slot());
         connection.filter(|connection| connection.token() == token)
     }
@@ -395,6 +357,14 @@ impl Network {
         self.start_dials(now);
     }
 
+    /// Answers who has asked for a page.
+    pub(crate) fn reply(&mut self, to: Token, answer: Vec<u8>, now: Instant) {
+        self.with(to, now, |connection, _, turn| {
+            connection.reply(answer.into(), turn);
+            None
+        });
+    }
+
     /// Says to a peer why, and closes its connection; nothing is sent to it any more. What still comes from
     /// it is taken.
     pub(crate) fn close(&mut self, peer: Token, reason: CloseReason, now: Instant) {
@@ -484,7 +454,9 @@ impl Network {
             return;
         };
         let before = Before::of(connection);
-        let notice = act(connection, &mut self.buffer, &mut self.shared.turn(now));
+        let mut turn = self.shared.turn(now);
+        let notice = act(connection, &mut self.buffer, &mut turn);
+        connection.count_pending(turn.counters);
         if before.was_handshaking && !connection.is_handshaking() {
             let address = connection.counts_for();
             self.shared.admission.on_handshake_over(address);
@@ -495,13 +467,18 @@ impl Network {
         match notice {
             None => {}
             Some(Notice::Message(message)) => self.events.push_back(Event::Message(token, message)),
+            Some(Notice::Asked(page, form)) => {
+                self.events.push_back(Event::Asked(token, page, form));
+            }
             Some(Notice::Sheds(pending_bytes)) => {
                 warn_shedding(name_of(connection, &self.dialer), pending_bytes);
             }
             Some(notice) => {
                 if let Notice::Opened = notice {
                     self.shared.counters.opened += 1;
-                    self.shared.counters.peers += 1;
+                    let counters = &mut self.shared.counters;
+                    counters.peers += 1;
+                    counters.neighbor_connections += u64::from(connection.kind() == Kind::Neighbor);
                     if has_channel(connection) {
                         let channel = channel_of(connection, &self.dialer);
                         connection.place = self.channels.join(channel, token.slot());
@@ -521,15 +498,16 @@ impl Network {
 
     /// Frees the slot of a connection that has ended.
     fn remove(&mut self, token: Token, now: Instant) {
-        let connection = self.connections.remove(token.slot());
+        let mut connection = self.connections.remove(token.slot());
         debug_assert_eq!((connection.token(), connection.noted_bytes), (token, 0));
+        connection.forget_pending(&mut self.shared.counters);
         self.listeners.on_descriptor_freed(now);
         let reason = connection
             .reason()
             .cloned()
             .unwrap_or(CloseReason::Vanished);
         if connection.was_open() {
-            self.count_closed(&reason);
+            self.count_closed(connection.kind(), &reason);
             self.leave_channel(&connection);
             self.events.push_back(Event::Closed {
                 peer: token,
@@ -543,6 +521,7 @@ impl Network {
         match connection.side() {
             Side::Accepted => self.on_accepted_gone(&connection, now),
             Side::Refused => self.refusals -= 1,
+            Side::Status { .. } => self.status_connections -= 1,
             Side::Dialed(peer) => self.on_dialed_gone(peer, &connection, now),
             Side::Client if connection.was_open() => {}
             Side::Client => self.events.push_back(Event::NotOpened(token, reason)),
@@ -561,9 +540,10 @@ impl Network {
         }
     }
 
-    fn count_closed(&mut self, reason: &CloseReason) {
+    fn count_closed(&mut self, kind: Kind, reason: &CloseReason) {
         let counters = &mut self.shared.counters;
         counters.peers -= 1;
+        counters.neighbor_connections -= u64::from(kind == Kind::Neighbor);
         counters.closed += 1;
         match reason {
             CloseReason::Slow(_) => counters.closed_slow += 1,
@@ -572,6 +552,10 @@ impl Network {
             CloseReason::Silent(_) => counters.closed_silent += 1,
             CloseReason::Protocol(_) | CloseReason::NotUtf8 | CloseReason::TooBig(_) => {
                 counters.closed_protocol += 1;
+            }
+            CloseReason::ByPeer(..) => counters.closed_by_peer += 1,
+            CloseReason::Vanished | CloseReason::CutOff | CloseReason::Failed(_) => {
+                counters.closed_lost += 1;
             }
             _ => {}
         }
@@ -582,7 +566,7 @@ impl Network {
 pub(super) fn name_of<'a>(connection: &Connection, dialer: &'a Dialer) -> PeerName<'a> {
     let url = match connection.side() {
         Side::Dialed(dial) => dialer.url(dial),
-        Side::Accepted | Side::Refused | Side::Client => None,
+        Side::Accepted | Side::Refused | Side::Client | Side::Status { .. } => None,
     };
     url.map_or(PeerName::Accepted(connection.remote()), PeerName::Dialed)
 }

@@ -156,7 +156,7 @@ impl Network {
                 }
             }
             Notice::Opened => self.dialer.on_opened(dial, token, now),
-            Notice::Message(_) | Notice::Sheds(_) => {}
+            Notice::Message(_) | Notice::Asked(..) | Notice::Sheds(_) => {}
         }
     }
 

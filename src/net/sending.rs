@@ -162,7 +162,7 @@ pub(super) fn has_channel(connection: &Connection) -> bool {
 pub(super) fn channel_of<'a>(connection: &'a Connection, dialer: &'a Dialer) -> &'a str {
     match connection.side() {
         Side::Dialed(dial) => dialer.url(dial).map_or("/", PeerUrl::path),
-        Side::Accepted | Side::Refused | Side::Client => connection.path(),
+        Side::Accepted | Side::Refused | Side::Client | Side::Status { .. } => connection.path(),
     }
 }
 

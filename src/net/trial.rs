@@ -12,7 +12,9 @@ use mio::{Events, Poll, Waker};
 use rand::{SeedableRng, rngs::SmallRng};
 use tungstenite::{Message as Frame, WebSocket};
 
-use super::{CloseReason, Event, Kernel, Kind, Network, Readiness, Source, Token, frame::Role};
+use super::{
+    CloseReason, Entrance, Event, Kernel, Kind, Network, Readiness, Source, Token, frame::Role,
+};
 use crate::{
     config::{Config, PeerUrl},
     message::Message,
@@ -53,7 +55,7 @@ impl Trial {
             .listen(any_port, Duration::from_secs(9))
             .expect("a port is free");
         let address = network
-            .add_listener(socket, false)
+            .add_listener(socket, false, Entrance::Peers)
             .expect("it can be polled");
         Self {
             poll,

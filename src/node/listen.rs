@@ -9,9 +9,9 @@ use super::StartError;
 use crate::{
     config::{
         BindAddress, Config,
-        limits::{DIALS_MAX, REFUSALS_MAX},
+        limits::{DIALS_MAX, REFUSALS_MAX, STATUS_CONNECTIONS_MAX},
     },
-    net::{Listener, Network},
+    net::{Entrance, Listener, Network},
 };
 
 /// Descriptors that are not for accepted connections: standard streams, poll, listeners, files.
@@ -26,14 +26,19 @@ const PORT_ATTEMPTS: usize = 16;
 pub(super) fn open(config: &Config, network: &mut Network) -> Result<Option<String>, StartError> {
     let unacknowledged_max = config.limits.unacknowledged_max();
     let mut name = None;
-    for bind in &config.binds {
+    let peers = config.binds.iter().map(|bind| (bind, Entrance::Peers));
+    let status = config.status.bind.iter();
+    let status = status.map(|address| (&address.0, Entrance::Status));
+    for (bind, entrance) in peers.chain(status) {
         let kernel = network.kernel();
         let sockets = sockets_of(bind, |address| kernel.listen(address, unacknowledged_max))?;
         for socket in sockets {
             let address = network
-                .add_listener(socket, bind.is_tls())
+                .add_listener(socket, bind.is_tls(), entrance)
                 .map_err(StartError::Poll)?;
-            name.get_or_insert_with(|| bind.with_port(address.port()).to_string());
+            if entrance == Entrance::Peers {
+                name.get_or_insert_with(|| bind.with_port(address.port()).to_string());
+            }
         }
     }
     Ok(name)
@@ -122,7 +127,11 @@ pub(super) fn fit_to_descriptors(mut config: Config) -> (Config, usize) {
     let for_dials = DESCRIPTORS_PER_DIAL * (config.peers.len() + DIALS_MAX);
     // Neighbors that were dialed are no accepted connections either.
     let for_neighbors = config.mesh.degree_max();
-    let reserved = DESCRIPTORS_RESERVED + refusals_max + for_dials + for_neighbors;
+    let for_status = match config.status.bind {
+        Some(_) => STATUS_CONNECTIONS_MAX,
+        None => 0,
+    };
+    let reserved = DESCRIPTORS_RESERVED + refusals_max + for_dials + for_neighbors + for_status;
     let room = descriptors.saturating_sub(reserved).max(1);
     let wanted = config.limits.connections_max;
     if wanted > room {

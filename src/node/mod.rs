@@ -13,6 +13,7 @@ mod memory;
 #[cfg(test)]
 mod ordeal;
 mod relay;
+mod status;
 
 use std::{
     io,
@@ -34,6 +35,7 @@ use self::{
     intake::Intake,
     memory::Memory,
     relay::{Relay, Turn},
+    status::Status,
 };
 pub use self::{
     error::{RunError, StartError},
@@ -43,7 +45,7 @@ pub use self::{
 use crate::{
     config::{Config, Limits, PeerUrl},
     feed::Input,
-    net::{Kernel, Network, Readiness, Source},
+    net::{Entrance, Event, Kernel, Network, Readiness, Source},
     node_id::NodeId,
     output::Output,
     signals::{Arrived, Signals},
@@ -63,6 +65,7 @@ pub struct Node {
     mailbox: Arc<Mailbox>,
     signals: Option<Signals>,
     broadcast: Broadcast,
+    status: Status,
     intake: Option<Intake>,
     limits: Limits,
     dials: bool,
@@ -130,7 +133,7 @@ impl Node {
         network.load_files(config.peers.iter().any(PeerUrl::is_tls))?;
         let name = listen::open(config, &mut network)?;
         // Others guess where to dial us by our ports. With TLS they need the name in the certificate, too.
-        let addresses = network.listening_addresses().into_iter();
+        let addresses = network.listening_addresses(Entrance::Peers).into_iter();
         let clear = addresses.filter(|(_, is_tls)| !is_tls);
         let ports = clear.map(|(address, _)| address.port()).collect();
         let relay_rng = Xoshiro256PlusPlus::from_rng(rng);
@@ -142,6 +145,7 @@ impl Node {
             mailbox: Arc::new(Mailbox::new(waker, &config.limits)),
             signals: None,
             broadcast: Broadcast::new(config, name),
+            status: Status::new(config, id, now),
             intake: None,
             dials: !config.peers.is_empty(),
             limits: config.limits.clone(),
@@ -151,8 +155,14 @@ impl Node {
 
     /// The addresses that the node listens on, with the ports that the system has picked.
     pub fn local_addresses(&self) -> Vec<SocketAddr> {
-        let addresses = self.network.listening_addresses().into_iter();
-        addresses.map(|(address, _)| address).collect()
+        let addresses = self.network.listening_addresses(Entrance::Peers);
+        addresses.into_iter().map(|(address, _)| address).collect()
+    }
+
+    /// The addresses of the status listener, with the port that the system has picked.
+    pub fn status_addresses(&self) -> Vec<SocketAddr> {
+        let addresses = self.network.listening_addresses(Entrance::Status);
+        addresses.into_iter().map(|(address, _)| address).collect()
     }
 
     /// What other threads use to reach the node.
@@ -189,11 +199,15 @@ impl Node {
         if let Some(intake) = &mut self.intake {
             intake.feed().register(self.poll.registry());
         }
-        for (address, is_tls) in self.network.listening_addresses() {
+        for (address, is_tls) in self.network.listening_addresses(Entrance::Peers) {
             log::info!(
                 "listening on {address}{}",
                 if is_tls { " with TLS" } else { "" }
             );
+        }
+        for (address, is_tls) in self.network.listening_addresses(Entrance::Status) {
+            let scheme = if is_tls { "https" } else { "http" };
+            log::info!("status at {scheme}://{address}/");
         }
         self.tell_pin();
         for proxy in self.network.proxies() {
@@ -212,7 +226,10 @@ impl Node {
                 result => result.map_err(RunError)?,
             }
             let ready = ready.iter().map(Readiness::from);
-            match self.turn(ready, clock(), output) {
+            let now = clock();
+            let next = self.turn(ready, now, output);
+            self.status.on_turn(clock().saturating_duration_since(now));
+            match next {
                 Next::Wait(patience) => timeout = patience,
                 Next::End => return Ok(()),
             }
@@ -333,7 +350,15 @@ impl Node {
         };
         let mut was_any = false;
         while let Some(event) = turn.network.poll_event() {
-            self.relay.on_event(event, &mut turn);
+            match event {
+                Event::Asked(from, page, form) => {
+                    let answer = self
+                        .status
+                        .answer(page, form, turn.network, &self.relay, now);
+                    turn.network.reply(from, answer, now);
+                }
+                event => self.relay.on_event(event, &mut turn),
+            }
             was_any = true;
         }
         was_any
@@ -427,7 +452,7 @@ impl Node {
     }
 }
 
-/// Reads the clock: when a node is made, and then once a turn.
+/// Reads the clock: when a node is made, then once a turn, and at its end to see how long it took.
 fn clock() -> Instant {
     Instant::now()
 }

@@ -19,11 +19,12 @@ use crate::{
         limits::{TELL_INTERVAL, joined_bytes_max},
     },
     counters::Counters,
-    mesh::{self, Delivery, Ending, Mesh, News, PeerKey, Place, Reach, Side},
+    mesh::{self, Delivery, Ending, Mesh, News, PeerKey, Place, Reach, Side, Standing},
     message::Message,
     net::{self, CloseReason, Event, Kind, Network, Outgoing, PeerName, PerKind, Relayed, Token},
     node_id::NodeId,
     output::{Output, Received},
+    pages::{Neighbor, Tie},
     printable::Excerpt,
 };
 
@@ -111,6 +112,34 @@ impl Relay {
         self.mesh.forget_oldest();
     }
 
+    /// How the node stands in the mesh.
+    pub(super) fn standing(&self) -> Standing {
+        self.mesh.standing()
+    }
+
+    /// The neighbors, as the status shows them.
+    pub(super) fn neighbors(&self, network: &Network) -> Vec<Neighbor> {
+        let neighbors = self.mesh.ties().map(|tied| {
+            let peer = token_of(tied.peer);
+            let name = network.describe(peer).map(|(name, _)| name.to_string());
+            let first = Some(tied.round_trip).filter(|time| *time < Duration::MAX);
+            let round_trip = network.round_trip(peer).or(first);
+            Neighbor {
+                id: tied.id.to_string(),
+                name: name.unwrap_or_default(),
+                tie: match (tied.is_parent, tied.is_eager) {
+                    (true, _) => Tie::Parent,
+                    (false, true) => Tie::Child,
+                    (false, false) => Tie::Spare,
+                },
+                is_leaf: tied.is_leaf,
+                round_trip_seconds: round_trip.map(|time| time.as_secs_f64()),
+                outbox_bytes: network.pending_bytes(peer),
+            }
+        });
+        neighbors.collect()
+    }
+
     /// Adds what is counted here.
     pub(super) fn count(&self, counters: &mut Counters) {
         let standing = self.mesh.standing();
@@ -168,8 +197,8 @@ impl Relay {
                 };
                 self.mesh.on_dial_failed(&url, failure, turn.now);
             }
-            // A node opens connections by its dialer only.
-            Event::Connected(_) | Event::NotOpened(..) => {}
+            // A node opens connections by its dialer only, and answers questions before they come to here.
+            Event::Connected(_) | Event::NotOpened(..) | Event::Asked(..) => {}
         }
         self.carry_out(turn);
     }

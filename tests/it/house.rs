@@ -84,6 +84,7 @@ fn rings_know_only_what_lies_within_them() {
         "subprotocol.rs",
         "budget.rs",
         "rate.rs",
+        "pages",
     ] {
         assert_absent(
             core,

@@ -30,6 +30,7 @@ mod mesh;
 mod people;
 mod pipes;
 mod simulate;
+mod status;
 mod subprotocol;
 mod support;
 mod terminal;

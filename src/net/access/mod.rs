@@ -8,7 +8,7 @@ mod tokens;
 use std::{fmt, net::IpAddr};
 
 pub(crate) use self::tokens::Rights;
-use self::tokens::{Tokens, parse_own};
+use self::tokens::{Grant, Tokens, parse_own};
 use super::{
     Kind,
     files::{FileError, Source},
@@ -137,21 +137,8 @@ impl Access {
                 ..Refusal::new(Status::Forbidden, reason)
             });
         }
-        let Some(tokens) = &self.tokens else {
+        let Some(grant) = self.grant_of(&claim)? else {
             return Ok(Rights::ALL);
-        };
-        let in_url = claim.url_token.filter(|_| self.config.token_in_url);
-        let Some(shown) = claim.token.or(in_url) else {
-            return Err(Refusal::new(
-                Status::Unauthorized,
-                "this node wants a token: Authorization: Bearer TOKEN, or the subprotocol wsmesh.token.TOKEN",
-            ));
-        };
-        let Some(grant) = tokens.find(shown) else {
-            return Err(Refusal::new(
-                Status::Unauthorized,
-                "this is no token of this node",
-            ));
         };
         match claim.kind {
             Kind::Neighbor if grant.neighbor => Ok(Rights::ALL),
@@ -162,6 +149,38 @@ impl Access {
             Kind::Plain => grant.in_channel(claim.channel).ok_or(Refusal::new(
                 Status::Forbidden,
                 "this token is not for this channel",
+            )),
+        }
+    }
+
+    /// Whether who asks may look at what the node does.
+    pub(crate) fn judge_look(&self, claim: Claim<'_>) -> Result<(), Refusal> {
+        match self.grant_of(&claim)? {
+            Some(grant) if !grant.status => Err(Refusal::new(
+                Status::Forbidden,
+                "this token is not for the status of the node",
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// What the token is good for that is shown; `None`: nobody needs one.
+    fn grant_of(&self, claim: &Claim<'_>) -> Result<Option<&Grant>, Refusal> {
+        let Some(tokens) = &self.tokens else {
+            return Ok(None);
+        };
+        let in_url = claim.url_token.filter(|_| self.config.token_in_url);
+        let Some(shown) = claim.token.or(in_url) else {
+            return Err(Refusal::new(
+                Status::Unauthorized,
+                "this node wants a token: Authorization: Bearer TOKEN, or the subprotocol wsmesh.token.TOKEN",
+            ));
+        };
+        match tokens.find(shown) {
+            Some(grant) => Ok(Some(grant)),
+            None => Err(Refusal::new(
+                Status::Unauthorized,
+                "this is no token of this node",
             )),
         }
     }

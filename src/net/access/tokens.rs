@@ -24,6 +24,8 @@ impl Rights {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Grant {
     pub(super) neighbor: bool,
+    /// To look at what the node does.
+    pub(super) status: bool,
     rights: Rights,
     /// The channels of plain peers; none named are all.
     channels: Vec<Pattern>,
@@ -170,6 +172,7 @@ fn check_token(token: &str) -> Result<(), String> {
 fn parse_grant<'a>(words: impl Iterator<Item = &'a str>) -> Result<Grant, String> {
     let mut grant = Grant {
         neighbor: false,
+        status: false,
         rights: Rights {
             publish: false,
             subscribe: false,
@@ -179,12 +182,13 @@ fn parse_grant<'a>(words: impl Iterator<Item = &'a str>) -> Result<Grant, String
     for word in words {
         match word {
             "neighbor" => grant.neighbor = true,
+            "status" => grant.status = true,
             "publish" => grant.rights.publish = true,
             "subscribe" => grant.rights.subscribe = true,
             _ if word.starts_with('/') => grant.channels.push(Pattern::parse(word)?),
             _ => {
                 return Err(
-                    "after the token stand its rights (neighbor, publish, subscribe) and channels \
+                    "after the token stand its rights (neighbor, publish, subscribe, status) and channels \
                      (/sensors, /alerts/*), and something else is there"
                         .to_owned(),
                 );
@@ -197,9 +201,16 @@ fn parse_grant<'a>(words: impl Iterator<Item = &'a str>) -> Result<Grant, String
             "a neighbor hears all channels: leave them out, or add publish or subscribe".to_owned(),
         );
     }
-    if !grant.neighbor && !is_plain {
+    if grant.status && !grant.neighbor && !is_plain && !grant.channels.is_empty() {
+        return Err(
+            "who looks at the status needs no channels: leave them out, or add publish or subscribe"
+                .to_owned(),
+        );
+    }
+    if !grant.neighbor && !is_plain && !grant.status {
         grant.rights = Rights::ALL;
         grant.neighbor = grant.channels.is_empty();
+        grant.status = grant.channels.is_empty();
     }
     Ok(grant)
 }

@@ -6,7 +6,7 @@
 use super::{Connection, Phase, Turn};
 use crate::net::{
     close::CloseReason,
-    upgrade::{Refusal, Status},
+    upgrade::{Form, Refusal, Status},
 };
 
 impl Connection {
@@ -49,7 +49,7 @@ impl Connection {
             }
             Phase::Request(_) if !self.transport.is_handshaking() => {
                 let refusal = Refusal::new(Status::Unavailable, "this node is short of memory");
-                self.answer(&refusal, true, turn);
+                self.answer(&refusal, Form::Whole, turn);
             }
             _ => self.end(turn),
         }

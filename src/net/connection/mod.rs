@@ -41,13 +41,14 @@ use super::{
     token::Token,
     transport::Transport,
     tunnel::Tunnel,
-    upgrade::{Dialing, Expected, Refusal, Status},
+    upgrade::{Dialing, Expected, Form, Refusal, Status},
 };
 use crate::{
     config::{Limits, SlowPeer, limits},
     counters::Counters,
     message::Message,
     node_id::NodeId,
+    pages::Page,
 };
 
 /// What all connections share during one turn of the loop.
@@ -74,6 +75,8 @@ pub(crate) enum Notice {
     /// The upgrade is done.
     Opened,
     Message(Message),
+    /// A page is asked for, whole or its head only.
+    Asked(Page, Form),
     /// Messages to a slow peer begin to be dropped, while so many bytes wait.
     Sheds(usize),
 }
@@ -88,6 +91,10 @@ pub(crate) enum Side {
     Dialed(DialId),
     /// Opened for the owner of the network, who is told how it goes.
     Client,
+    /// Accepted to look at what the node does; `is_local`: only this machine can.
+    Status {
+        is_local: bool,
+    },
 }
 
 /// How a dialed connection leads to where it is to lead.
@@ -151,6 +158,8 @@ pub(crate) struct Connection {
     was_open: bool,
     /// The peer did not answer our Close in time.
     is_unanswered: bool,
+    /// What of its pending bytes is counted in those of all.
+    counted_pending_bytes: usize,
     /// Messages are being dropped since the outbox was last empty.
     is_shedding: bool,
     /// What of [`Self::own_bytes`] is noted, kept by the network.
@@ -164,6 +173,7 @@ pub(crate) struct Connection {
 impl Connection {
     pub(crate) fn accepted(
         token: Token,
+        side: Side,
         stream: Stream,
         encryption: Option<Box<Encryption>>,
         remote: SocketAddr,
@@ -173,7 +183,6 @@ impl Connection {
         let phase = Phase::Request(Vec::new());
         let timeout = turn.limits.handshake_timeout;
         let transport = Transport::new(stream, encryption);
-        let side = Side::Accepted;
         Self {
             is_of_proxy,
             ..Self::new(token, side, transport, remote, phase, timeout, turn)
@@ -255,6 +264,7 @@ impl Connection {
             place: 0,
             was_open: false,
             is_unanswered: false,
+            counted_pending_bytes: 0,
             is_shedding: false,
             noted_bytes: 0,
             is_noted_to_flush: false,
@@ -311,6 +321,25 @@ impl Connection {
         self.transport.outbox.pending_bytes()
     }
 
+    /// Brings what waits for all peers up to date with what waits for this one.
+    pub(crate) fn count_pending(&mut self, counters: &mut Counters) {
+        self.count_as_pending(self.pending_bytes(), counters);
+    }
+
+    /// It is gone, and what waited for it.
+    pub(crate) fn forget_pending(&mut self, counters: &mut Counters) {
+        self.count_as_pending(0, counters);
+    }
+
+    fn count_as_pending(&mut self, bytes: usize, counters: &mut Counters) {
+        let before = mem::replace(&mut self.counted_pending_bytes, bytes);
+        if before != bytes {
+            counters.outbox_bytes = counters.outbox_bytes + bytes as u64 - before as u64;
+            let is_waiting = u64::from(bytes > 0);
+            counters.peers_waiting = counters.peers_waiting + is_waiting - u64::from(before > 0);
+        }
+    }
+
     pub(crate) fn is_open(&self) -> bool {
         matches!(self.phase, Phase::Open(_))
     }
@@ -329,7 +358,7 @@ impl Connection {
 
     /// Accepted, admitted, and neither upgraded nor answered yet.
     pub(crate) fn is_handshaking(&self) -> bool {
-        matches!(self.phase, Phase::Request(_))
+        self.side == Side::Accepted && matches!(self.phase, Phase::Request(_))
     }
 
     pub(crate) fn is_unanswered(&self) -> bool {
@@ -388,7 +417,7 @@ impl Connection {
             Phase::Request(_) if self.transport.is_handshaking() => self.end(turn),
             Phase::Request(_) => {
                 let refusal = Refusal::new(Status::Unavailable, "this node is stopping");
-                self.answer(&refusal, true, turn);
+                self.answer(&refusal, Form::Whole, turn);
             }
             phase @ (Phase::Closing(_) | Phase::Lingering) => self.phase = phase,
             Phase::Connecting(_)
@@ -416,7 +445,7 @@ impl Connection {
             }
             Phase::Request(_) => {
                 let refusal = Refusal::new(Status::RequestTimeout, "the request took too long");
-                self.answer(&refusal, true, turn);
+                self.answer(&refusal, Form::Whole, turn);
             }
             Phase::Connecting(_)
             | Phase::ConnectingToProxy(_)
@@ -459,7 +488,7 @@ impl Connection {
         turn.deadlines.set(self.token, &mut self.deadline, deadline);
     }
 
-    fn answer(&mut self, refusal: &Refusal, with_body: bool, turn: &mut Turn<'_>) {
+    fn answer(&mut self, refusal: &Refusal, form: Form, turn: &mut Turn<'_>) {
         turn.counters.requests_answered += 1;
         let text = refusal.to_string();
         let reason = match refusal.status {
@@ -476,7 +505,7 @@ impl Connection {
         self.reason.get_or_insert(reason);
         self.transport
             .outbox
-            .push_control(refusal.response(with_body, turn.id).into());
+            .push_control(refusal.response(form, turn.id).into());
         self.linger(limits::LINGER_TIMEOUT, turn);
     }
 
@@ -487,6 +516,13 @@ impl Connection {
             self.reason.get_or_insert(reason);
             self.linger(turn.limits.close_timeout, turn);
         }
+    }
+
+    /// Answers who has asked for a page.
+    pub(crate) fn reply(&mut self, answer: Bytes, turn: &mut Turn<'_>) {
+        turn.counters.requests_answered += 1;
+        self.transport.outbox.push_control(answer);
+        self.linger(turn.limits.handshake_timeout, turn);
     }
 
     fn linger(&mut self, timeout: Duration, turn: &mut Turn<'_>) {

@@ -18,8 +18,9 @@ use crate::{
         tls,
         transport::Receipt,
         tunnel::Step,
-        upgrade::{self, Dialing, Refusal, Request, Response},
+        upgrade::{self, Dialing, Form, Refusal, Request, Response},
     },
+    pages::Page,
 };
 
 /// What one read has brought: so many bytes of the buffer, and whether they are the last ones.
@@ -29,6 +30,13 @@ pub(crate) struct Portion {
     pub(crate) is_end: bool,
     /// What it counts against the turn's budget.
     pub(crate) cost: usize,
+}
+
+/// What a request head was good for.
+enum Answered {
+    /// An upgrade; so many bytes belong to it.
+    Upgraded(usize),
+    Asked(Page, Form),
 }
 
 impl Portion {
@@ -135,7 +143,7 @@ impl Connection {
             "HTTP in clear where this node speaks TLS: the client is to use wss:// or https://";
         self.reason
             .get_or_insert_with(|| CloseReason::Tls(what.to_owned()));
-        self.answer(&upgrade::TLS_ONLY, true, turn);
+        self.answer(&upgrade::TLS_ONLY, Form::Whole, turn);
     }
 
     /// TLS does not come about, or not go on.
@@ -147,7 +155,9 @@ impl Connection {
                 self.flush(turn);
                 self.end(turn);
             }
-            Side::Accepted | Side::Refused => self.linger(LINGER_TIMEOUT, turn),
+            Side::Accepted | Side::Refused | Side::Status { .. } => {
+                self.linger(LINGER_TIMEOUT, turn)
+            }
         }
     }
 
@@ -198,7 +208,10 @@ impl Connection {
                 let bytes = mem::take(unread);
                 let head = upgrade::gather(head, bytes, turn.limits.head_bytes_max)?;
                 let head_len = match self.phase {
-                    Phase::Request(_) => self.on_request(&head, turn)?,
+                    Phase::Request(_) => match self.on_request(&head, turn)? {
+                        Answered::Upgraded(head_len) => head_len,
+                        Answered::Asked(page, form) => return Some(Notice::Asked(page, form)),
+                    },
                     _ => self.on_response(&head, turn)?,
                 };
                 // The head was incomplete before these bytes, so what follows it is among them.
@@ -218,29 +231,41 @@ impl Connection {
         }
     }
 
-    /// Judges a request head. Returns its length if it is an upgrade and granted.
-    fn on_request(&mut self, bytes: &[u8], turn: &mut Turn<'_>) -> Option<usize> {
-        let head_bytes_max = turn.limits.head_bytes_max;
-        let request = upgrade::judge_request(bytes, head_bytes_max, turn.id, turn.access);
+    /// Judges a request head.
+    fn on_request(&mut self, bytes: &[u8], turn: &mut Turn<'_>) -> Option<Answered> {
+        let (head_bytes_max, id, access) = (turn.limits.head_bytes_max, turn.id, turn.access);
+        let request = match self.side {
+            Side::Status { is_local } => {
+                upgrade::judge_status_request(bytes, head_bytes_max, id, access, is_local)
+            }
+            _ => upgrade::judge_request(bytes, head_bytes_max, id, access),
+        };
         if request != Request::Incomplete
             && let Err(refusal) = self.identify(bytes, turn)
         {
-            self.answer(&refusal, !bytes.starts_with(b"HEAD "), turn);
+            let is_head = bytes.starts_with(b"HEAD ");
+            let form = if is_head { Form::Head } else { Form::Whole };
+            self.answer(&refusal, form, turn);
             return None;
         }
         match request {
+            Request::Page { page, form } => {
+                // The answer follows before anything else of this connection is looked at.
+                self.linger(LINGER_TIMEOUT, turn);
+                Some(Answered::Asked(page, form))
+            }
             Request::Incomplete => {
                 self.phase = Phase::Request(bytes.to_vec());
                 None
             }
-            Request::Answer { answer, with_body } => {
+            Request::Answer { answer, form } => {
                 if tls::is_tls(bytes) {
                     let what = "TLS where this node speaks none: the client is to use ws://, or the node \
                                 needs --bind wss://…";
                     self.reason
                         .get_or_insert_with(|| CloseReason::Tls(what.to_owned()));
                 }
-                self.answer(&answer, with_body, turn);
+                self.answer(&answer, form, turn);
                 None
             }
             Request::Upgrade {
@@ -256,7 +281,7 @@ impl Connection {
                 }
                 self.rights = rights;
                 self.open(Role::Server, kind, turn);
-                Some(head_len)
+                Some(Answered::Upgraded(head_len))
             }
         }
     }

@@ -18,7 +18,9 @@ use crate::{
 impl Connection {
     /// Sends what the socket takes.
     pub(crate) fn flush(&mut self, turn: &mut Turn<'_>) {
-        if let Err(error) = self.transport.flush(&mut turn.counters.bytes_sent) {
+        let flushed = self.transport.flush(&mut turn.counters.bytes_sent);
+        self.count_pending(turn.counters);
+        if let Err(error) = flushed {
             // What the peer has sent before is still there to be read, and its last word tells more.
             return self.transport.give_up_writing(error);
         }
@@ -51,6 +53,7 @@ impl Connection {
             self.transport
                 .outbox
                 .push_rest(piece, Purpose::Message, sent);
+            self.count_pending(turn.counters);
         }
         true
     }
@@ -132,6 +135,7 @@ impl Connection {
         };
         turn.counters.messages_sent += if is_queued { messages } else { 0 };
         turn.counters.messages_dropped += dropped as u64;
+        self.count_pending(turn.counters);
         let begins_to_shed = dropped > 0 && !mem::replace(&mut self.is_shedding, true);
         begins_to_shed.then(|| self.pending_bytes())
     }

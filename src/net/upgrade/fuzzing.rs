@@ -3,7 +3,7 @@
 use tungstenite::handshake::derive_accept_key;
 
 use super::{
-    Dialing, Offer, Refusal, Request, Response, gather, head::HEADERS_MAX, judge_request,
+    Dialing, Form, Offer, Refusal, Request, Response, gather, head::HEADERS_MAX, judge_request,
     judge_response,
 };
 use crate::{
@@ -60,15 +60,13 @@ pub(crate) fn feed_request(bytes: &[u8]) {
             assert!((head_len..=bytes.len()).contains(&taken));
             assert_eq!(cut, whole, "the cuts have decided");
         }
-        Request::Answer {
-            ref answer,
-            with_body,
-        } => {
+        Request::Page { .. } => panic!("peers are shown no page"),
+        Request::Answer { ref answer, form } => {
             assert!(
                 !matches!(cut, Request::Upgrade { .. }),
                 "the cuts have decided"
             );
-            check_answer(answer, with_body);
+            check_answer(answer, form);
         }
     }
 }
@@ -122,9 +120,9 @@ fn check_grant(response: &[u8], kind: Kind) {
 }
 
 /// One whole HTTP answer, whose body is as long as it says.
-fn check_answer(answer: &Refusal, with_body: bool) {
+fn check_answer(answer: &Refusal, form: Form) {
     assert_printable(&answer.to_string());
-    let response = answer.response(with_body, ID);
+    let response = answer.response(form, ID);
     let mut headers = [httparse::EMPTY_HEADER; 8];
     let mut parsed = httparse::Response::new(&mut headers);
     let Ok(httparse::Status::Complete(head_len)) = parsed.parse(&response) else {
@@ -135,13 +133,13 @@ fn check_answer(answer: &Refusal, with_body: bool) {
         .iter()
         .find(|field| field.name == "Content-Length");
     let length = std::str::from_utf8(length.expect("it has a length").value).expect("it is text");
-    let body_len = if with_body {
+    let body_len = if form == Form::Whole {
         response.len() - head_len
     } else {
         answer.reason.len() + 1
     };
     assert_eq!(length.parse(), Ok(body_len));
-    assert!(with_body || response.len() == head_len);
+    assert!(form == Form::Whole || response.len() == head_len);
 }
 
 /// An answer, in which ACCEPT stands for the key that we expect: what is granted ends where its head does, however it

@@ -12,13 +12,15 @@ mod head;
 mod refusal;
 mod request;
 mod response;
+mod status;
 
 pub(crate) use self::{
     forwarded::client_of,
     head::gather,
     refusal::{Refusal, Status, TLS_ONLY},
-    request::{Request, judge_request},
+    request::{Form, Request, judge_request},
     response::{Dialing, Expected, Offer, Response, judge_response},
+    status::judge_status_request,
 };
 
 /// Names the node that dials, so that a node recognizes itself behind any address, and the node that is

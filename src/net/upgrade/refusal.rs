@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::NODE_HEADER;
+use super::{Form, NODE_HEADER};
 use crate::{node_id::NodeId, printable::Excerpt};
 
 /// HTTP answers other than 101, each with the reason a person reads.
@@ -14,7 +14,10 @@ pub(crate) enum Status {
     Unauthorized,
     /// Who asks may not.
     Forbidden,
+    NotFound,
     MethodNotAllowed,
+    /// … where there are pages, which can be read and no more.
+    OnlyRead,
     RequestTimeout,
     UriTooLong,
     UpgradeRequired,
@@ -33,7 +36,8 @@ impl Status {
             Self::BadRequest => "400 Bad Request",
             Self::Unauthorized => "401 Unauthorized",
             Self::Forbidden => "403 Forbidden",
-            Self::MethodNotAllowed => "405 Method Not Allowed",
+            Self::NotFound => "404 Not Found",
+            Self::MethodNotAllowed | Self::OnlyRead => "405 Method Not Allowed",
             Self::RequestTimeout => "408 Request Timeout",
             Self::UriTooLong => "414 URI Too Long",
             Self::UpgradeRequired => "426 Upgrade Required",
@@ -50,6 +54,7 @@ impl Status {
         match self {
             Self::Unauthorized => "WWW-Authenticate: Bearer\r\n",
             Self::MethodNotAllowed => "Allow: GET\r\n",
+            Self::OnlyRead => "Allow: GET, HEAD\r\n",
             Self::UpgradeRequired => "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n",
             Self::TooManyRequests | Self::Unavailable => "Retry-After: 5\r\n",
             _ => "",
@@ -99,8 +104,8 @@ impl Refusal {
         }
     }
 
-    /// The whole HTTP response; to a HEAD request it goes without its body.
-    pub(crate) fn response(&self, with_body: bool, id: NodeId) -> Vec<u8> {
+    /// The HTTP response.
+    pub(crate) fn response(&self, form: Form, id: NodeId) -> Vec<u8> {
         let Self { status, reason, .. } = self;
         let mut response = format!("HTTP/1.1 {}\r\n{}", status.line(), status.fields());
         // A node that hears this from a node need not try in another way.
@@ -117,7 +122,7 @@ impl Refusal {
             },
             reason.len() + 1,
         );
-        if with_body {
+        if form == Form::Whole {
             response.push_str(reason);
             response.push('\n');
         }

@@ -18,6 +18,7 @@ use crate::{
         tls,
     },
     node_id::NodeId,
+    pages::Page,
 };
 
 const VERSION_REFUSAL: Refusal = Refusal {
@@ -40,8 +41,37 @@ pub(crate) enum Request {
         rights: Rights,
         response: Vec<u8>,
     },
-    /// Everything else: a page, or why it is refused.
-    Answer { answer: Refusal, with_body: bool },
+    /// A page of the status listener, which the node makes.
+    Page { page: Page, form: Form },
+    /// Everything else, and why it is refused.
+    Answer { answer: Refusal, form: Form },
+}
+
+/// How much of an answer is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    Whole,
+    /// HEAD: all but the body.
+    Head,
+}
+
+impl Form {
+    pub(super) fn of(method: &str) -> Self {
+        match method {
+            "HEAD" => Self::Head,
+            _ => Self::Whole,
+        }
+    }
+}
+
+/// A request head that is one, with what it asks for.
+pub(super) struct Asked<'a> {
+    pub(super) head_len: usize,
+    pub(super) method: &'a str,
+    /// Path and query.
+    pub(super) target: Cow<'a, str>,
+    pub(super) version: Option<u8>,
+    pub(super) fields: Fields<'a>,
 }
 
 /// Judges the bytes received so far (RFC 6455 §4.2.1, RFC 9112).
@@ -51,11 +81,23 @@ pub(crate) fn judge_request(
     id: NodeId,
     access: &Access,
 ) -> Request {
+    read_head(bytes, head_bytes_max, |asked| {
+        let kind = kind_of(&asked.fields);
+        judge_http(asked.version, &asked.fields).and_then(|()| upgrade(asked, kind, id, access))
+    })
+}
+
+/// Reads a request head and has it judged when it is whole.
+pub(super) fn read_head(
+    bytes: &[u8],
+    head_bytes_max: usize,
+    judge: impl FnOnce(&Asked<'_>) -> Result<Request, Refusal>,
+) -> Request {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut request = httparse::Request::new(&mut headers);
     let refuse = |refusal| Request::Answer {
         answer: refusal,
-        with_body: true,
+        form: Form::Whole,
     };
     let head_len = match request.parse(&bytes[..bytes.len().min(head_bytes_max)]) {
         Ok(httparse::Status::Complete(head_len)) => head_len,
@@ -71,28 +113,37 @@ pub(crate) fn judge_request(
         Err(_) if tls::is_tls(bytes) => return refuse(NO_TLS),
         Err(error) => return refuse(refusal_of(error)),
     };
-    let method = request.method.unwrap_or_default();
-    let target = request.path.unwrap_or_default();
-    let fields = Fields(request.headers);
-    let target = origin_form(target);
-    let kind = kind_of(&fields);
-    let claim = claim_of(&target, &fields, kind);
-    let verdict = judge_http(request.version, &fields)
-        .and_then(|()| judge_upgrade(method, &target, &fields, id))
-        .and_then(|accept| Ok((accept, access.judge(claim)?)));
-    match verdict {
-        Ok((accept, rights)) => Request::Upgrade {
-            head_len,
-            channel: claim.channel.to_owned(),
-            kind,
-            rights,
-            response: grant(&accept, kind, &fields, id).into_bytes(),
-        },
-        Err(refusal) => Request::Answer {
-            answer: refusal,
-            with_body: method != "HEAD",
-        },
-    }
+    let asked = Asked {
+        head_len,
+        method: request.method.unwrap_or_default(),
+        target: origin_form(request.path.unwrap_or_default()),
+        version: request.version,
+        fields: Fields(request.headers),
+    };
+    judge(&asked).unwrap_or_else(|answer| Request::Answer {
+        answer,
+        form: Form::of(asked.method),
+    })
+}
+
+/// Grants an upgrade, or says why not.
+pub(super) fn upgrade(
+    asked: &Asked<'_>,
+    kind: Kind,
+    id: NodeId,
+    access: &Access,
+) -> Result<Request, Refusal> {
+    let Asked { target, fields, .. } = asked;
+    let claim = claim_of(target, fields, kind);
+    let accept = judge_upgrade(asked.method, target, fields, id)?;
+    let rights = access.judge(claim)?;
+    Ok(Request::Upgrade {
+        head_len: asked.head_len,
+        channel: claim.channel.to_owned(),
+        kind,
+        rights,
+        response: grant(&accept, kind, fields, id).into_bytes(),
+    })
 }
 
 /// A node hears that we are one, even if it did not offer our subprotocol: it will the next time.
@@ -123,7 +174,7 @@ fn refusal_of(error: httparse::Error) -> Refusal {
 }
 
 /// What HTTP demands of any request, and that it has no body, which nobody here would read.
-fn judge_http(version: Option<u8>, fields: &Fields<'_>) -> Result<(), Refusal> {
+pub(super) fn judge_http(version: Option<u8>, fields: &Fields<'_>) -> Result<(), Refusal> {
     let bad = |reason| Err(Refusal::new(Status::BadRequest, reason));
     if version != Some(1) {
         return Err(VERSION_REFUSAL);
@@ -255,8 +306,9 @@ mod tests {
         match judge(request) {
             Request::Incomplete => 0,
             Request::Upgrade { .. } => 101,
-            Request::Answer { answer, with_body } => {
-                let response = String::from_utf8(answer.response(with_body, id())).unwrap();
+            Request::Page { page, .. } => panic!("{page:?}"),
+            Request::Answer { answer, form } => {
+                let response = String::from_utf8(answer.response(form, id())).unwrap();
                 response[9..12].parse().unwrap()
             }
         }
@@ -478,10 +530,10 @@ mod tests {
         let get = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
         assert_eq!(status(get), 200);
         assert_eq!(status(&get.replace("healthz", "healthz?full")), 200);
-        let Request::Answer { answer, with_body } = judge(&get.replace("GET", "HEAD")) else {
+        let Request::Answer { answer, form } = judge(&get.replace("GET", "HEAD")) else {
             panic!("no answer");
         };
-        let response = String::from_utf8(answer.response(with_body, id())).unwrap();
+        let response = String::from_utf8(answer.response(form, id())).unwrap();
         assert!(response.starts_with("HTTP/1.1 200 ") && response.ends_with("\r\n\r\n"));
         assert_eq!(status(&get.replace("GET", "PUT")), 405);
         assert_eq!(status("GET / HTTP/1.1\r\nHost: x\r\n\r\n"), 426);

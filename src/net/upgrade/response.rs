@@ -232,7 +232,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::net::upgrade::{Request, judge_request};
+    use crate::net::upgrade::{Form, Request, judge_request};
     use crate::{config::AccessConfig, net::access::Access};
 
     const HEAD_BYTES_MAX: usize = 2048;
@@ -414,7 +414,7 @@ mod tests {
         let Request::Answer { answer, .. } = request else {
             panic!("granted")
         };
-        let response = answer.response(true, id());
+        let response = answer.response(Form::Whole, id());
         let judge = |id| judge_response(&response, HEAD_BYTES_MAX, &dialing.expected, id);
         assert_eq!(judge(id()), Response::Itself);
         assert!(
