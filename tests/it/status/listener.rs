@@ -1,10 +1,11 @@
 //! Who may ask for what, what it says, and that it disturbs nobody.
 
 use std::fs;
+use std::time::Duration;
 
 use super::{ask, ask_with, json, metric, node, page, status_address};
 use crate::support::raw::header;
-use crate::support::{End, Frame, Node, Raw, Scratch, eventually};
+use crate::support::{End, Frame, Node, Raw, Scratch, eventually, need_descriptors};
 
 #[track_caller]
 fn assert_says(answer: &str, status: &str) {
@@ -47,7 +48,7 @@ fn a_page_with_the_name_of_another_host_is_refused() {
 
 #[test]
 fn who_asks_is_no_peer_and_has_places_of_its_own() {
-    let (node, at) = node(&["--max-connections", "1", "--handshake-timeout", "1s"]);
+    let (node, at) = node(&["--max-connections", "1"]);
     let mut peer = Raw::upgraded(node.address(), "/");
     node.wait_connected(1);
     let mut refused = Raw::connect(node.address());
@@ -59,20 +60,26 @@ fn who_asks_is_no_peer_and_has_places_of_its_own() {
         1.0
     );
     assert_eq!(metric(at, "wsmesh_refused_total{reason=\"full\"}"), 1.0);
-    let mut idle: Vec<_> = (0..64).map(|_| Raw::connect(at)).collect();
+    let idle: Vec<_> = (0..64).map(|_| Raw::connect(at)).collect();
     let mut further = Raw::connect(at);
     assert!(further.read_head().starts_with("HTTP/1.1 503 "));
-    // Who says nothing is answered when its time is over.
-    for idle in &mut idle {
-        let (said, end) = idle.read_to_end();
-        assert!(said.starts_with(b"HTTP/1.1 408 ") && end == End::Closed);
-    }
     drop(idle);
     eventually("there are places again", || {
         ask(at, "GET /healthz").starts_with("HTTP/1.1 200 ")
     });
     assert_eq!(peer.sync(), []);
     assert!(!node.stderr.contain("neighbor "));
+}
+
+#[test]
+fn who_asks_too_slowly_or_too_much_hears_it() {
+    let (_node, at) = node(&["--handshake-timeout", "300ms", "--max-head", "1KiB"]);
+    let mut slow = Raw::connect(at);
+    slow.send("GET /mesh HTTP/1.1\r\n");
+    let (said, end) = slow.read_to_end();
+    assert!(said.starts_with(b"HTTP/1.1 408 ") && end == End::Closed);
+    let filling = format!("X: {}\r\n", "x".repeat(1024));
+    assert_says(&ask_with(at, "GET /mesh", &filling), "431 ");
 }
 
 #[test]
@@ -215,4 +222,42 @@ fn who_reads_the_page_publishes_and_hears_as_a_peer() {
             .read_head()
             .starts_with("HTTP/1.1 403 ")
     );
+}
+
+/// CPU time that a process has used (Linux).
+fn cpu(node: &Node) -> Duration {
+    let text = fs::read_to_string(format!("/proc/{}/schedstat", node.id())).unwrap();
+    Duration::from_nanos(text.split(' ').next().unwrap().parse().unwrap())
+}
+
+/// A broadcast waits for one scrape at most, and that takes the time of one processor: a small part of what is allowed.
+#[test]
+fn a_scrape_among_ten_thousand_peers_delays_a_broadcast_by_less_than_5_ms() {
+    const PEERS: usize = 10_000;
+    need_descriptors(PEERS as u64 + 500);
+    let many = [
+        "--max-connections-per-address",
+        "16000",
+        "--max-connections-per-network",
+        "16000",
+    ];
+    let (node, at) = node(&[&many[..], &["--ping-interval", "off"]].concat());
+    let peers: Vec<_> = (0..PEERS)
+        .map(|_| Raw::upgraded(node.address(), "/"))
+        .collect();
+    assert_eq!(json(at, "/mesh")["plain_peers"], PEERS);
+    for path in ["/metrics", "/peers", "/mesh"] {
+        const SCRAPES: u32 = 50;
+        let before = cpu(&node);
+        for _ in 0..SCRAPES {
+            page(at, path);
+        }
+        let each = (cpu(&node) - before) / SCRAPES;
+        assert!(each < Duration::from_millis(5), "{path}: {each:?}");
+        println!("{path}: {each:?} of CPU time for a scrape among {PEERS} peers");
+    }
+    let shown = json(at, "/peers");
+    assert_eq!(shown["peers"].as_array().unwrap().len(), 256);
+    assert_eq!(shown["peers_more"], PEERS - 256);
+    drop(peers);
 }
