@@ -28,7 +28,7 @@ use super::{
     token::Generation,
 };
 use crate::{
-    config::{Config, Limits, PeerUrl, ProxyUrl, SlowPeer, limits},
+    config::{Config, Limits, ProxyUrl, SlowPeer, limits},
     counters::Counters,
     node_id::NodeId,
 };

@@ -5,7 +5,8 @@ use std::{net::SocketAddr, time::Duration};
 use super::{
     Kind, PeerName, Token,
     connection::{Connection, Side},
-    network::{Network, channel_of, name_of},
+    network::{Network, name_of},
+    sending::channel_of,
 };
 use crate::config::{PeerUrl, limits::SLOTS_LOOKED_AT_MAX};
 
