@@ -138,7 +138,22 @@ fn connections(text: &mut Text, snapshot: &Snapshot<'_>) {
         "reason",
         &[&reasons[..], &other].concat(),
     );
+    text.counter(
+        "delays_total",
+        "How often a plain peer had to wait because it sent too fast.",
+        counters.delayed,
+    );
     text.counter("pings_sent_total", "Pings sent.", counters.pings_sent);
+    text.gauge(
+        "held_bytes",
+        "Bytes of --memory that are taken now.",
+        counters.held_bytes,
+    );
+    text.counter(
+        "history_forgotten_total",
+        "Messages kept for others that were forgotten before their time because of --memory.",
+        counters.forgotten,
+    );
     text.gauge(
         "outbox_bytes",
         "Bytes that wait to be sent to all peers together.",

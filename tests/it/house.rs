@@ -31,11 +31,28 @@ fn source_files(folder: &Path) -> Vec<PathBuf> {
 /// Lines of code, without comments and without the tests at the end of a file.
 fn code_of(path: &Path) -> Vec<String> {
     let text = fs::read_to_string(path).unwrap();
-    let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+    let code = text.split("#[cfg(test)]\nmod tests {").next();
+    let code = code.unwrap_or_default();
     let lines = code
         .lines()
         .filter(|line| !line.trim_start().starts_with("//"));
     lines.map(str::to_owned).collect()
+}
+
+/// Files and folders of modules that a file declares for tests only.
+fn tests_beside(path: &Path) -> Vec<PathBuf> {
+    let text = fs::read_to_string(path).unwrap();
+    let folder = path.parent().unwrap();
+    let own = match path.file_name().unwrap().to_str() {
+        Some("mod.rs" | "lib.rs" | "main.rs") => folder.to_owned(),
+        _ => path.with_extension(""),
+    };
+    let declared = text.split("#[cfg(test)]\n").skip(1).filter_map(|rest| {
+        let line = rest.lines().next()?.strip_suffix(';')?;
+        line.rsplit_once("mod ").map(|(_, name)| name)
+    });
+    let places = declared.flat_map(|name| [own.join(name), own.join(format!("{name}.rs"))]);
+    places.collect()
 }
 
 /// Files below `place` with a line that has one of `words`.
@@ -161,14 +178,10 @@ fn decisions_are_made_without_sockets() {
 #[test]
 fn the_clock_is_read_in_one_place() {
     let mut readers = Vec::new();
-    let is_test = |file: &PathBuf| {
-        file.ends_with("tests.rs")
-            || file
-                .parent()
-                .is_some_and(|folder| folder.ends_with("tests"))
-    };
-    for file in source_files(&root().join("src")) {
-        if is_test(&file) {
+    let files = source_files(&root().join("src"));
+    let tests: Vec<_> = files.iter().flat_map(|file| tests_beside(file)).collect();
+    for file in files {
+        if tests.iter().any(|test| file.starts_with(test)) {
             continue;
         }
         for line in code_of(&file) {
