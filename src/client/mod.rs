@@ -8,7 +8,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! `run` is the loop: one connection of [`crate::net`], to the first address of the server that accepts it. What is
+//! `run` is the loop: one connection of `net`, to the first address of the server that accepts it. What is
 //! done with it is an errand: `publishing` or `listening`. Each ends with a Close of ours, and what was published counts as
 //! taken when the server has answered that: it has received all that went before.
 
