@@ -10,7 +10,8 @@ use super::{
     connection::{Connection, Side},
     kernel::{self, Stream},
     listener::{Accepted, Entrance},
-    network::{Network, Shared},
+    network::Network,
+    shared::Shared,
     tls,
     upgrade::Form,
 };

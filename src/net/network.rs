@@ -1,5 +1,5 @@
-//! The connections of a node: who is read, who is flushed, who is gone. Whom to admit stands in
-//! `inbound`, whom to dial in `outbound`, what to send to whom in `sending`.
+//! The connections of a node, and what follows from what happens to one. Whom to admit stands in `inbound`, whom to
+//! dial in `outbound`, whom to read in `reading`, what to send to whom in `sending`, how they end in `ending`.
 
 use std::{collections::VecDeque, io, mem, net::SocketAddr, sync::Arc, time::Instant};
 
@@ -8,63 +8,26 @@ use rand::rngs::SmallRng;
 use slab::Slab;
 
 use super::{
-    CloseReason, Event, FilesError, Kernel, Kind, PeerName, Readiness, Source, Token,
-    access::Access,
-    admission::Admission,
+    Event, FilesError, Kernel, Kind, PeerName, Source, Token,
     agenda::Agenda,
     channels::Channels,
-    connection::{Connection, Notice, Portion, Side, Turn},
-    contexts::Contexts,
+    connection::{Connection, Notice, Side, Turn},
     dialer::Dialer,
-    intake::Intake,
     kernel::Listener,
     listener::{Entrance, Listeners},
-    memory::SharedFrames,
     news::News,
+    reading::Reading,
     resolver::Resolver,
     sending::{channel_of, has_channel, warn_shedding},
-    timer::Deadlines,
+    shared::Shared,
     tls,
     token::Generation,
 };
 use crate::{
-    config::{Config, Limits, ProxyUrl, SlowPeer, limits},
+    config::{Config, ProxyUrl, limits},
     counters::Counters,
     node_id::NodeId,
 };
-
-/// What all connections need during a turn, kept apart from the connections themselves.
-#[derive(Debug)]
-pub(super) struct Shared {
-    pub(super) limits: Limits,
-    slow_peer: SlowPeer,
-    pub(super) id: NodeId,
-    pub(super) access: Access,
-    pub(super) admission: Admission,
-    deadlines: Deadlines,
-    contexts: Contexts,
-    pub(super) frames: SharedFrames,
-    intake: Intake,
-    pub(super) counters: Counters,
-}
-
-impl Shared {
-    pub(super) fn turn(&mut self, now: Instant) -> Turn<'_> {
-        Turn {
-            now,
-            limits: &self.limits,
-            slow_peer: self.slow_peer,
-            id: self.id,
-            access: &self.access,
-            admission: &mut self.admission,
-            deadlines: &mut self.deadlines,
-            contexts: &mut self.contexts,
-            frames: &self.frames,
-            intake: &mut self.intake,
-            counters: &mut self.counters,
-        }
-    }
-}
 
 /// What a connection was before something happened to it.
 struct Before {
@@ -81,14 +44,6 @@ impl Before {
     }
 }
 
-/// Bytes of the shared buffer that are not worked through yet, and whose they are.
-#[derive(Debug)]
-struct Unread {
-    token: Token,
-    from: usize,
-    portion: Portion,
-}
-
 /// All connections of a node, accepted and dialed.
 #[derive(Debug)]
 pub(crate) struct Network {
@@ -101,11 +56,7 @@ pub(crate) struct Network {
     pub(super) agenda: Agenda,
     /// What is received goes through here, one connection after the other.
     buffer: Box<[u8]>,
-    /// Where in it the node is to go on.
-    unread: Option<Unread>,
-    /// Connections that may still be read in this turn, and bytes that may still be received.
-    reads_left: usize,
-    budget: usize,
+    pub(super) reading: Reading,
     /// What the node is still to be told.
     pub(super) events: VecDeque<Event>,
     pub(super) listeners: Listeners,
@@ -135,8 +86,6 @@ impl Network {
         waker: Arc<Waker>,
         rng: SmallRng,
     ) -> Self {
-        let limits = config.limits.clone();
-        let dials_in_clear = config.peers.iter().any(|peer| !peer.is_tls());
         Self {
             kernel,
             connections: Slab::new(),
@@ -144,9 +93,7 @@ impl Network {
             channels: Channels::default(),
             agenda: Agenda::default(),
             buffer: vec![0; limits::READ_BUFFER_BYTES].into(),
-            unread: None,
-            reads_left: 0,
-            budget: 0,
+            reading: Reading::default(),
             events: VecDeque::new(),
             listeners: Listeners::default(),
             refusals: 0,
@@ -157,21 +104,10 @@ impl Network {
             tls_news: News::default(),
             tls: tls::Settings::new(config.tls.clone()),
             exhaustion_news: News::default(),
-            dialer: Dialer::new(&config.peers, &config.proxies, &limits),
+            dialer: Dialer::new(&config.peers, &config.proxies, &config.limits),
             resolver: Resolver::new(waker),
             rng,
-            shared: Shared {
-                admission: Admission::new(&limits),
-                intake: Intake::new(&limits),
-                limits,
-                slow_peer: config.slow_peer,
-                id,
-                access: Access::unread(config.access.clone(), dials_in_clear),
-                deadlines: Deadlines::default(),
-                contexts: Contexts::default(),
-                frames: SharedFrames::default(),
-                counters: Counters::default(),
-            },
+            shared: Shared::new(config, id),
         }
     }
 
@@ -249,7 +185,7 @@ impl Network {
 
     pub(crate) fn next_deadline(&self, now: Instant) -> Option<Instant> {
         let deadlines = [
-            self.shared.deadlines.next(),
+            self.shared.next_deadline(),
             self.listeners.next_deadline(),
             self.dialer.next_deadline(now),
         ];
@@ -266,89 +202,14 @@ impl Network {
         self.listeners.on_ready(index);
     }
 
-    /// Begins to read what is noted by now: each connection once, or one with much to say would keep
-    /// the others waiting. The rest has its turn in the next one.
-    pub(crate) fn begin_reading(&mut self) {
-        self.reads_left = self.agenda.to_read.len();
-        self.budget = limits::READ_BYTES_PER_TURN;
-    }
-
-    /// The poll says that the socket of a connection is ready.
-    pub(crate) fn on_connection_ready(&mut self, token: Token, ready: Readiness, now: Instant) {
-        let Readiness {
-            is_readable,
-            is_writable,
-            is_end,
-            ..
-        } = ready;
-        self.with(token, now, |connection, _, turn| {
-            if is_readable || is_end {
-                connection.on_readable(is_end);
-            }
-            if is_writable || is_end {
-                return connection.on_writable(turn);
-            }
-            None
-        });
-    }
-
     /// Something that the node is to be told; call until there is nothing left.
     pub(crate) fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()
     }
 
-    /// Goes on reading, as far as the next event. Returns whether there is more to do in this turn.
-    pub(crate) fn read(&mut self, now: Instant) -> bool {
-        if let Some(unread) = self.unread.take() {
-            self.work(unread, now);
-            return true;
-        }
-        if self.reads_left == 0 || self.budget == 0 {
-            return false;
-        }
-        self.reads_left -= 1;
-        let Some(token) = self.agenda.to_read.pop_front() else {
-            return false;
-        };
-        let mut received = None;
-        self.with(token, now, |connection, buffer, turn| {
-            connection.is_noted_to_read = false;
-            if connection.wants_to_read(turn.limits) {
-                received = connection.receive(buffer, turn);
-            }
-            None
-        });
-        if let Some(portion) = received {
-            self.budget = self.budget.saturating_sub(portion.cost);
-            let from = 0;
-            self.unread = Some(Unread {
-                token,
-                from,
-                portion,
-            });
-        }
-        true
-    }
-
-    /// Works through received bytes up to the next event, which the node should answer before the rest.
-    fn work(&mut self, mut unread: Unread, now: Instant) {
-        let Portion { len, is_end, .. } = unread.portion;
-        let mut has_told = false;
-        self.with(unread.token, now, |connection, buffer, turn| {
-            let mut bytes = &buffer[unread.from..len];
-            let notice = connection.work(&mut bytes, is_end, turn);
-            unread.from = len - bytes.len();
-            has_told = notice.is_some();
-            notice
-        });
-        if has_told {
-            self.unread = Some(unread);
-        }
-    }
-
     /// Does what is due: deadlines of connections, and dialing.
     pub(crate) fn expire(&mut self, now: Instant) {
-        while let Some(token) = self.shared.deadlines.pop_due(now) {
+        while let Some(token) = self.shared.pop_due(now) {
             self.with(token, now, |connection, _, turn| {
                 connection.on_deadline(turn);
                 None
@@ -365,33 +226,10 @@ impl Network {
         });
     }
 
-    /// Says to a peer why, and closes its connection; nothing is sent to it any more. What still comes from
-    /// it is taken.
-    pub(crate) fn close(&mut self, peer: Token, reason: CloseReason, now: Instant) {
-        self.with(peer, now, |connection, _, turn| {
-            connection.close(reason, turn);
-            None
-        });
-    }
-
-    /// Accepts and dials nobody any more, and closes every connection with 1001.
-    pub(crate) fn stop(&mut self, now: Instant) {
-        self.listeners.close();
-        self.dialer.stop();
-        let tokens: Vec<_> = self
-            .connections
-            .iter()
-            .map(|(_, connection)| connection.token())
-            .collect();
-        for token in tokens {
-            self.close(token, CloseReason::Shutdown, now);
-        }
-    }
-
     /// Ends the turn: sends what was queued and frees the slots of connections that have ended.
     pub(crate) fn flush(&mut self, now: Instant) {
         debug_assert!(
-            self.unread.is_none(),
+            self.reading.is_worked_through(),
             "what was received is worked through in its turn"
         );
         let mut to_flush = mem::take(&mut self.agenda.to_flush);
@@ -432,14 +270,6 @@ impl Network {
             });
         }
         token
-    }
-
-    /// Ends a connection without a word.
-    pub(super) fn end(&mut self, token: Token, now: Instant) {
-        self.with(token, now, |connection, _, turn| {
-            connection.end(turn);
-            None
-        });
     }
 
     /// Lets something happen to a connection, if it is still there, and sees to what follows from it.
@@ -493,71 +323,6 @@ impl Network {
                     _ => {}
                 }
             }
-        }
-    }
-
-    /// Frees the slot of a connection that has ended.
-    fn remove(&mut self, token: Token, now: Instant) {
-        let mut connection = self.connections.remove(token.slot());
-        debug_assert_eq!((connection.token(), connection.noted_bytes), (token, 0));
-        connection.forget_pending(&mut self.shared.counters);
-        self.listeners.on_descriptor_freed(now);
-        let reason = connection
-            .reason()
-            .cloned()
-            .unwrap_or(CloseReason::Vanished);
-        if connection.was_open() {
-            self.count_closed(connection.kind(), &reason);
-            self.leave_channel(&connection);
-            self.events.push_back(Event::Closed {
-                peer: token,
-                kind: connection.kind(),
-                name: name_of(&connection, &self.dialer).to_string(),
-                reason: reason.clone(),
-                is_unanswered: connection.is_unanswered(),
-                round_trip: connection.round_trip(),
-            });
-        }
-        match connection.side() {
-            Side::Accepted => self.on_accepted_gone(&connection, now),
-            Side::Refused => self.refusals -= 1,
-            Side::Status { .. } => self.status_connections -= 1,
-            Side::Dialed(peer) => self.on_dialed_gone(peer, &connection, now),
-            Side::Client if connection.was_open() => {}
-            Side::Client => self.events.push_back(Event::NotOpened(token, reason)),
-        }
-    }
-
-    /// A connection that was open leaves the channel that it has joined.
-    fn leave_channel(&mut self, connection: &Connection) {
-        if !has_channel(connection) {
-            return;
-        }
-        let channel = channel_of(connection, &self.dialer);
-        let successor = self.channels.leave(channel, connection.place);
-        if let Some(successor) = successor.and_then(|slot| self.connections.get_mut(slot)) {
-            successor.place = connection.place;
-        }
-    }
-
-    fn count_closed(&mut self, kind: Kind, reason: &CloseReason) {
-        let counters = &mut self.shared.counters;
-        counters.peers -= 1;
-        counters.neighbor_connections -= u64::from(kind == Kind::Neighbor);
-        counters.closed += 1;
-        match reason {
-            CloseReason::Slow(_) => counters.closed_slow += 1,
-            CloseReason::TooFast(_) => counters.closed_rate += 1,
-            CloseReason::Memory(_) => counters.closed_memory += 1,
-            CloseReason::Silent(_) => counters.closed_silent += 1,
-            CloseReason::Protocol(_) | CloseReason::NotUtf8 | CloseReason::TooBig(_) => {
-                counters.closed_protocol += 1;
-            }
-            CloseReason::ByPeer(..) => counters.closed_by_peer += 1,
-            CloseReason::Vanished | CloseReason::CutOff | CloseReason::Failed(_) => {
-                counters.closed_lost += 1;
-            }
-            _ => {}
         }
     }
 }

@@ -12,19 +12,16 @@ use mio::{
     net::{TcpListener, TcpStream},
 };
 
-use super::simulated;
+use super::simulated::{self, Watched};
 
 #[derive(Debug)]
-pub(crate) enum Stream {
-    Real(TcpStream),
-    Simulated(simulated::Socket),
+pub(crate) enum Either<R, S> {
+    Real(R),
+    Simulated(S),
 }
 
-#[derive(Debug)]
-pub(crate) enum Listener {
-    Real(TcpListener),
-    Simulated(simulated::Listener),
-}
+pub(crate) type Stream = Either<TcpStream, simulated::Socket>;
+pub(crate) type Listener = Either<TcpListener, simulated::Listener>;
 
 impl Stream {
     pub(crate) fn shutdown(&self, how: Shutdown) -> io::Result<()> {
@@ -100,7 +97,7 @@ impl Listener {
     }
 }
 
-impl Source for Stream {
+impl<R: Source, S: Watched> Source for Either<R, S> {
     fn register(
         &mut self,
         registry: &Registry,
@@ -108,8 +105,8 @@ impl Source for Stream {
         interests: Interest,
     ) -> io::Result<()> {
         match self {
-            Self::Real(stream) => stream.register(registry, token, interests),
-            Self::Simulated(socket) => socket.watch(token),
+            Self::Real(real) => real.register(registry, token, interests),
+            Self::Simulated(simulated) => simulated.watch(token),
         }
     }
 
@@ -124,37 +121,7 @@ impl Source for Stream {
 
     fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
         match self {
-            Self::Real(stream) => stream.deregister(registry),
-            Self::Simulated(_) => Ok(()),
-        }
-    }
-}
-
-impl Source for Listener {
-    fn register(
-        &mut self,
-        registry: &Registry,
-        token: mio::Token,
-        interests: Interest,
-    ) -> io::Result<()> {
-        match self {
-            Self::Real(listener) => listener.register(registry, token, interests),
-            Self::Simulated(listener) => listener.watch(token),
-        }
-    }
-
-    fn reregister(
-        &mut self,
-        registry: &Registry,
-        token: mio::Token,
-        interests: Interest,
-    ) -> io::Result<()> {
-        self.register(registry, token, interests)
-    }
-
-    fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
-        match self {
-            Self::Real(listener) => listener.deregister(registry),
+            Self::Real(real) => real.deregister(registry),
             Self::Simulated(_) => Ok(()),
         }
     }

@@ -14,7 +14,7 @@ use super::{
     ledger::Ledger,
     wire::{self, Heard},
 };
-use crate::net::simulated::{Host, Socket, World};
+use crate::net::simulated::{Host, Socket, Watched as _, World};
 
 const MS: Duration = Duration::from_millis(1);
 

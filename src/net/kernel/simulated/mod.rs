@@ -190,6 +190,12 @@ impl Host {
     }
 }
 
+/// What the poll can tell of.
+pub(crate) trait Watched {
+    /// Has the poll tell of each change from now on.
+    fn watch(&self, token: mio::Token) -> io::Result<()>;
+}
+
 /// One end of a connection. To drop it is to close it.
 #[derive(Debug)]
 pub(crate) struct Socket {
@@ -222,8 +228,10 @@ impl Socket {
     pub(crate) fn remote(&self) -> io::Result<SocketAddr> {
         self.world.0.borrow_mut().remote(self.id)
     }
+}
 
-    pub(crate) fn watch(&self, token: mio::Token) -> io::Result<()> {
+impl Watched for Socket {
+    fn watch(&self, token: mio::Token) -> io::Result<()> {
         self.world.0.borrow_mut().watch(self.id, token);
         Ok(())
     }
@@ -253,8 +261,10 @@ impl Listener {
         let world = self.world.clone();
         Ok((Socket { world, id }, remote))
     }
+}
 
-    pub(crate) fn watch(&self, token: mio::Token) -> io::Result<()> {
+impl Watched for Listener {
+    fn watch(&self, token: mio::Token) -> io::Result<()> {
         self.world.0.borrow_mut().watch(self.id, token);
         Ok(())
     }
