@@ -87,6 +87,8 @@ pub struct Counters {
     pub ignored: u64,
     /// Bytes of `--memory` that are taken now: what waits for peers, what has come in part, what is kept for others.
     pub held_bytes: u64,
+    /// Of them, those of messages that are kept for others.
+    pub history_bytes: u64,
     /// Messages kept for others that were forgotten before their time because of `--memory`.
     pub forgotten: u64,
     /// Pings sent.

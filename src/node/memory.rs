@@ -17,6 +17,8 @@ use crate::{
 pub(super) struct Memory {
     bytes_max: Option<usize>,
     held_bytes: usize,
+    /// Of them, those of messages that are kept for others.
+    history_bytes: usize,
     forgotten: u64,
     news: Budget,
 }
@@ -26,6 +28,7 @@ impl Memory {
         Self {
             bytes_max,
             held_bytes: 0,
+            history_bytes: 0,
             forgotten: 0,
             news: Budget::new(1, TELL_INTERVAL, now),
         }
@@ -39,8 +42,7 @@ impl Memory {
         relay: &mut Relay,
         now: Instant,
     ) -> bool {
-        let held = |network: &Network, relay: &Relay| network.held_bytes() + relay.history_bytes();
-        self.held_bytes = held(network, relay);
+        self.look(network, relay);
         let Some(bytes_max) = self.bytes_max.filter(|max| self.held_bytes > *max) else {
             return false;
         };
@@ -69,14 +71,20 @@ impl Memory {
                 None if kept > 0 => self.forget_oldest(relay),
                 None => break,
             }
-            self.held_bytes = held(network, relay);
+            self.look(network, relay);
         }
         is_any_closed
+    }
+
+    fn look(&mut self, network: &Network, relay: &Relay) {
+        self.history_bytes = relay.history_bytes();
+        self.held_bytes = network.held_bytes() + self.history_bytes;
     }
 
     /// Adds what is counted here.
     pub(super) fn count(&self, counters: &mut Counters) {
         counters.held_bytes = self.held_bytes as u64;
+        counters.history_bytes = self.history_bytes as u64;
         counters.forgotten = self.forgotten;
     }
 

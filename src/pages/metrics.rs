@@ -149,6 +149,11 @@ fn connections(text: &mut Text, snapshot: &Snapshot<'_>) {
         "Bytes of --memory that are taken now.",
         counters.held_bytes,
     );
+    text.gauge(
+        "history_bytes",
+        "Bytes of them that are messages kept for others.",
+        counters.history_bytes,
+    );
     text.counter(
         "history_forgotten_total",
         "Messages kept for others that were forgotten before their time because of --memory.",

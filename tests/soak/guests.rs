@@ -9,6 +9,7 @@ use tokio::sync::{Barrier, Semaphore};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
+use crate::books::{Account, End};
 use crate::listening::{CHANNEL, Ear};
 use crate::wire::{self, Door, Socket};
 
@@ -20,8 +21,11 @@ const SLOW: usize = 4;
 /// More than node and kernel keep for one that does not read.
 const TORRENT_MESSAGES: usize = 100;
 const TORRENT_BYTES: usize = 60_000;
+/// So many at once. A neighbor has the bound of everybody, and is to stay.
+const TORRENT_PORTION: usize = 10;
 /// Five times what a peer may publish in a second.
-const FLOOD_MESSAGES: usize = 2500;
+const FLOOD_MESSAGES: usize = 5 * PUBLISH_RATE_MAX;
+pub(crate) const PUBLISH_RATE_MAX: usize = 100;
 /// After so much silence, who was too slow does not wait for more.
 const FORGOTTEN: Duration = Duration::from_secs(10);
 const SAID: usize = 20;
@@ -46,33 +50,26 @@ impl Torrent {
         }
     }
 
-    pub(crate) async fn pour(&self, door: &Door, token: &str) {
-        let mut socket = door
-            .enter(false, &self.path, token)
-            .await
-            .expect("it is let in");
+    /// Pours it in at one node, as fast as it comes out at the other.
+    pub(crate) async fn pour(&self, door: &Door, token: &str, far_door: &Door) {
+        let source = door.enter(false, &self.path, token).await;
+        let mut source = source.expect("it is let in");
+        let mouth = far_door.enter(true, &self.path, token).await;
+        let mut mouth = mouth.expect("it is let in");
         self.begin.wait().await;
         let message = Message::binary(vec![7; TORRENT_BYTES]);
-        for _ in 0..TORRENT_MESSAGES {
-            socket
-                .send(message.clone())
-                .await
-                .expect("the node takes it");
+        for _ in 0..TORRENT_MESSAGES / TORRENT_PORTION {
+            for _ in 0..TORRENT_PORTION {
+                let sent = source.send(message.clone()).await;
+                sent.expect("the node takes it");
+            }
+            for _ in 0..TORRENT_PORTION {
+                assert!(hear(&mut mouth).await == message, "it is what was said");
+            }
         }
-        // The answer means that all before it is worked through.
-        socket
-            .send(Message::Ping("done".into()))
-            .await
-            .expect("the node takes it");
-        while !socket
-            .next()
-            .await
-            .expect("an answer")
-            .expect("an answer")
-            .is_pong()
-        {}
         self.end.close();
-        leave(socket).await;
+        leave(source).await;
+        leave(mouth).await;
     }
 }
 
@@ -84,21 +81,57 @@ pub(crate) struct Guest<'a> {
 }
 
 impl Guest<'_> {
-    /// Comes, does what is of its sort, and goes.
-    pub(crate) async fn visit(&self, torrent: &Torrent) {
+    /// Comes, does what is of its sort, and goes. Returns what that does to the counters of the node.
+    pub(crate) async fn visit(&self, torrent: &Torrent) -> Account {
         match self.index % SORTS {
-            0 => leave(self.listen(false).await).await,
-            1 => drop(self.listen(false).await),
-            2 => drop(self.listen(true).await),
-            3 => self.converse().await,
-            SLOW => self.read_too_late(torrent).await,
-            5 => self.flood().await,
-            6 => self.say_what_is_wrong().await,
-            7 => self.come_without_token().await,
-            8 => self.begin_and_reset().await,
-            9 => self.begin_and_end().await,
-            10 => self.speak_nonsense().await,
-            _ => self.reset_in_a_message().await,
+            0 => {
+                leave(self.listen(false).await).await;
+                Account::visit(End::ByPeer)
+            }
+            sort @ (1 | 2) => {
+                drop(self.listen(sort == 2).await);
+                Account::visit(End::Lost)
+            }
+            3 => {
+                self.converse().await;
+                Account::visit(End::ByPeer).times(2)
+            }
+            SLOW => {
+                self.read_too_late(torrent).await;
+                Account::slow_visit(TORRENT_MESSAGES)
+            }
+            5 => {
+                self.flood().await;
+                Account::visit(End::Rate)
+            }
+            6 => {
+                self.say_what_is_wrong().await;
+                Account::visit(End::Wrong)
+            }
+            7 => {
+                self.come_without_token().await;
+                Account::STRANGER
+            }
+            8 => {
+                self.begin_and_reset().await;
+                Account::KNOCK
+            }
+            9 => {
+                self.begin_and_end().await;
+                Account::KNOCK
+            }
+            10 => {
+                self.speak_nonsense().await;
+                match self.is_encrypted() {
+                    // With whom TLS does not come about there is no way to answer.
+                    true => Account::KNOCK,
+                    false => Account::NONSENSE,
+                }
+            }
+            _ => {
+                self.reset_in_a_message().await;
+                Account::visit(End::Lost)
+            }
         }
     }
 

@@ -16,6 +16,8 @@ use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 /// What those show who stay.
 pub(crate) const LISTENER: &str = "listener-for-all-the-time";
 pub(crate) const PUBLISHER: &str = "publisher-for-all-the-time";
+pub(crate) const MONITOR: &str = "monitor-for-all-the-time";
+pub(crate) const NEIGHBOR: &str = "neighbor-for-all-the-time";
 
 /// What is fed and not flushed goes in one write, up to here: a whole flood, so that however slow the machine is, it comes
 /// faster than it may.

@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use super::{ask, ask_with, json, metric, node, page, status_address};
+use super::{ask, ask_with, json, metric, node, page};
 use crate::support::raw::header;
 use crate::support::{End, Frame, Node, Raw, Scratch, eventually, need_descriptors};
 
@@ -56,10 +56,10 @@ fn who_asks_is_no_peer_and_has_places_of_its_own() {
     assert!(refused.read_head().starts_with("HTTP/1.1 503 "));
     // The node is full, and can be looked at all the same.
     assert_eq!(
-        metric(at, "wsmesh_connections{kind=\"plain\",phase=\"open\"}"),
+        metric(at, "connections{kind=\"plain\",phase=\"open\"}"),
         1.0
     );
-    assert_eq!(metric(at, "wsmesh_refused_total{reason=\"full\"}"), 1.0);
+    assert_eq!(metric(at, "refused_total{reason=\"full\"}"), 1.0);
     let idle: Vec<_> = (0..64).map(|_| Raw::connect(at)).collect();
     let mut further = Raw::connect(at);
     assert!(further.read_head().starts_with("HTTP/1.1 503 "));
@@ -95,15 +95,12 @@ fn the_figures_are_those_of_the_node() {
         speaker.send_frame(Frame::binary(vec![7; 500_000]));
     }
     assert_eq!(speaker.sync(), []);
-    assert!(metric(at, "wsmesh_outbox_bytes") > 400_000.0);
-    assert_eq!(metric(at, "wsmesh_peers_waiting"), 1.0);
-    assert!(metric(at, "wsmesh_messages_dropped_total") > 0.0);
-    assert_eq!(
-        metric(at, "wsmesh_peers_closed_total{reason=\"by_peer\"}"),
-        1.0
-    );
-    assert_eq!(metric(at, "wsmesh_published_total"), 20.0);
-    assert!(metric(at, "wsmesh_turn_duration_seconds_count") > 0.0);
+    assert!(metric(at, "outbox_bytes") > 400_000.0);
+    assert_eq!(metric(at, "peers_waiting"), 1.0);
+    assert!(metric(at, "messages_dropped_total") > 0.0);
+    assert_eq!(metric(at, "peers_closed_total{reason=\"by_peer\"}"), 1.0);
+    assert_eq!(metric(at, "published_total"), 20.0);
+    assert!(metric(at, "turn_duration_seconds_count") > 0.0);
     let peers = json(at, "/peers");
     let channels: Vec<_> = peers["peers"]
         .as_array()
@@ -118,7 +115,7 @@ fn the_figures_are_those_of_the_node() {
     drop(stalled);
     node.wait_closed(2);
     eventually("nothing waits any more", || {
-        metric(at, "wsmesh_outbox_bytes") == 0.0 && metric(at, "wsmesh_peers_waiting") == 0.0
+        metric(at, "outbox_bytes") == 0.0 && metric(at, "peers_waiting") == 0.0
     });
     assert_eq!(json(at, "/mesh")["plain_peers"], 1);
 }
@@ -176,7 +173,7 @@ fn what_others_could_read_needs_a_token_with_the_right() {
     ];
     let mut node = Node::with(options.iter().copied().chain([file.to_str().unwrap()]));
     node.wait_listening(1);
-    let mut at = status_address(&node);
+    let mut at = node.status_address();
     at.set_ip([127, 0, 0, 1].into());
     for open in ["/", "/status.js", "/healthz", "/readyz"] {
         assert_says(&ask(at, &format!("GET {open}")), "200 ");

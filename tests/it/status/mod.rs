@@ -5,23 +5,15 @@ mod page;
 
 use std::net::SocketAddr;
 
-use crate::support::{Node, Raw};
+use crate::support::{Metrics, Node, Raw};
 
 /// A node with a status listener on a free port, and where that is.
 #[track_caller]
 fn node(options: &[&str]) -> (Node, SocketAddr) {
     let own = ["--interval", "off", "--status", "127.0.0.1:0"];
     let node = Node::listening(own.iter().chain(options));
-    let at = status_address(&node);
+    let at = node.status_address();
     (node, at)
-}
-
-#[track_caller]
-fn status_address(node: &Node) -> SocketAddr {
-    const SAID: &str = "status at http://";
-    let line = node.stderr.wait_for(SAID);
-    let (_, rest) = line.split_once(SAID).unwrap();
-    rest.trim_end_matches('/').parse().unwrap()
 }
 
 /// Sends a request of these lines, and returns what is answered until the connection ends.
@@ -51,15 +43,8 @@ fn json(at: SocketAddr, path: &str) -> serde_json::Value {
     serde_json::from_str(&page(at, path)).unwrap()
 }
 
-/// A figure of `/metrics`, by its whole name.
+/// A figure of `/metrics`, by its whole name without `wsmesh_`.
 #[track_caller]
 fn metric(at: SocketAddr, name: &str) -> f64 {
-    let text = page(at, "/metrics");
-    let value = text
-        .lines()
-        .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    value
-        .unwrap_or_else(|| panic!("no {name} in {text}"))
-        .parse()
-        .unwrap()
+    Metrics::read(at).value(name)
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use data_encoding::BASE64;
 use serde_json::{Value, json};
 
-use super::{metric, node, status_address};
+use super::{metric, node};
 use crate::support::{Frame, Node, Program, Raw, Scratch, eventually, tools};
 
 /// A tab of a browser.
@@ -151,7 +151,7 @@ fn the_page_draws_the_mesh_and_keeps_up_with_it() {
         assert_eq!(is_dark, scheme == "dark");
     }
     assert_eq!(peers[0].sync(), []);
-    assert_eq!(metric(at, "wsmesh_neighbors"), 1.0);
+    assert_eq!(metric(at, "neighbors"), 1.0);
 }
 
 #[test]
@@ -204,7 +204,7 @@ fn the_page_outlives_the_node_that_it_shows() {
     tab.wait_text("state", "trying again");
     let at = at.to_string();
     let node = Node::listening(["--interval", "off", "--status", &at]);
-    assert_eq!(status_address(&node).to_string(), at);
+    assert_eq!(node.status_address().to_string(), at);
     tab.wait_text("state", "network default");
     tab.wait_text("joined", "listening to /");
     assert_ne!(

@@ -17,6 +17,7 @@
 //! - [`Embedded`] is a node in this process, for tests that need its counters or its handle.
 //! - [`Raw`] and [`RawListener`] speak TCP, HTTP and frames by hand, through no WebSocket library,
 //!   so they can be as wrong as a test wants.
+//! - [`Metrics`] are what a node tells of itself in figures.
 //! - [`eventually`] waits on any condition. Nothing here sleeps for a fixed time, no port is fixed.
 //! - [`tools`] finds what `tests/setup` installed.
 #![allow(
@@ -29,6 +30,7 @@ pub(crate) mod embedded;
 pub(crate) mod flood;
 pub(crate) mod frame;
 pub(crate) mod lines;
+pub(crate) mod metrics;
 pub(crate) mod node;
 pub(crate) mod program;
 pub(crate) mod raw;
@@ -42,6 +44,7 @@ pub(crate) use embedded::Embedded;
 pub(crate) use flood::Flood;
 pub(crate) use frame::{Frame, LengthForm};
 pub(crate) use lines::Lines;
+pub(crate) use metrics::Metrics;
 pub(crate) use node::Node;
 pub(crate) use program::Program;
 pub(crate) use raw::{End, Raw, RawListener};

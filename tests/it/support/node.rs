@@ -102,6 +102,16 @@ impl Node {
             .expect("started by Node::listening, or wait_listening has been called")
     }
 
+    /// Waits until it has said where its status listener is.
+    #[track_caller]
+    pub(crate) fn status_address(&self) -> SocketAddr {
+        const SAID: &str = "status at http://";
+        let line = self.stderr.wait_for(SAID);
+        let (_, rest) = line.split_once(SAID).expect("the line was chosen by it");
+        let address = rest.trim_end_matches('/').parse();
+        address.unwrap_or_else(|error| panic!("no address in {line:?}: {error}"))
+    }
+
     /// `ws://ADDRESS/path` of this node; `path` starts with a slash.
     #[track_caller]
     pub(crate) fn url(&self, path: &str) -> String {
