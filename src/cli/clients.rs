@@ -93,6 +93,13 @@ pub(crate) struct PubOptions {
     /// Without it only what is not UTF-8 is sent as binary.
     #[arg(long)]
     binary: bool,
+
+    /// Messages a second at most, from standard input
+    ///
+    /// Evenly spread. Without it they go as fast as the server takes them; a node closes who publishes more than its
+    /// --max-publish-rate.
+    #[arg(long, value_name = "N", value_parser = typed::<Count>())]
+    rate: Option<Count>,
 }
 
 impl PubOptions {
@@ -106,6 +113,9 @@ impl PubOptions {
             Some(_) if self.framing != Framing::default() => {
                 wrong(&"--framing is for messages from standard input, and there is a TEXT")
             }
+            Some(_) if self.rate.is_some() => {
+                wrong(&"--rate is for messages from standard input, and there is a TEXT")
+            }
             Some(None) => {
                 wrong(&"TEXT is not UTF-8: give it on standard input, with --framing raw")
             }
@@ -116,6 +126,7 @@ impl PubOptions {
                     input: Box::new(input),
                     framing: self.framing,
                     is_binary: self.binary,
+                    rate: self.rate.map(|rate| rate.0),
                 },
                 Err(error) => return complain(format_args!("standard input: {error}")),
             },

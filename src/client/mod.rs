@@ -100,6 +100,8 @@ pub enum What<'a> {
         framing: Framing,
         /// Whether they are binary. Otherwise they are text, as far as they are UTF-8.
         is_binary: bool,
+        /// Messages a second at most, evenly spread; `None`: as fast as they are taken.
+        rate: Option<usize>,
     },
 }
 

@@ -1,5 +1,7 @@
 //! Sends messages, and ends when the server has taken them.
 
+use std::time::{Duration, Instant};
+
 use mio::Registry;
 
 use super::{
@@ -7,7 +9,10 @@ use super::{
     run::{Errand, Link, Progress, run},
 };
 use crate::{
-    config::{Size, limits::FEED_MESSAGES_PER_TURN},
+    config::{
+        Size, check_count,
+        limits::{FEED_MESSAGES_PER_TURN, PUBLISH_RATE_CEILING},
+    },
     feed::{Fed, Feed},
     message::Message,
 };
@@ -20,6 +25,7 @@ use crate::{
 /// large, or the stream cannot be read; the time is over; or Ctrl-C. What was sent before may have been taken.
 pub fn publish(connect: &Connect, what: What<'_>) -> Result<u64, ClientError> {
     let message_bytes_max = connect.message_bytes_max;
+    let mut pace = None;
     let source = match what {
         What::One(message) if message.len() > message_bytes_max => {
             return Err(ClientError::Failed(too_big(1, message_bytes_max)));
@@ -29,15 +35,51 @@ pub fn publish(connect: &Connect, what: What<'_>) -> Result<u64, ClientError> {
             input,
             framing,
             is_binary,
-        } => Source::Feed(Feed::new(input, framing, is_binary, message_bytes_max)),
+            rate,
+        } => {
+            pace = rate.map(Pace::new).transpose()?;
+            Source::Feed(Feed::new(input, framing, is_binary, message_bytes_max))
+        }
     };
     let mut publishing = Publishing {
         source,
+        pace,
         sent: 0,
         message_bytes_max,
     };
     run(connect, &mut publishing)?;
     Ok(publishing.sent)
+}
+
+/// When the next message may go.
+struct Pace {
+    step: Duration,
+    due: Option<Instant>,
+}
+
+impl Pace {
+    /// What is late by more is not made up for, so that a pause is not followed by a burst that a server minds.
+    const LATE_MAX: Duration = Duration::from_millis(100);
+
+    /// `rate`: messages a second at most.
+    fn new(rate: usize) -> Result<Self, ClientError> {
+        check_count("--rate", rate, PUBLISH_RATE_CEILING)?;
+        Ok(Self {
+            step: Duration::from_secs(1) / rate as u32,
+            due: None,
+        })
+    }
+
+    /// Until when the next one has to wait.
+    fn waits_until(&self, now: Instant) -> Option<Instant> {
+        self.due.filter(|due| *due > now)
+    }
+
+    fn on_sent(&mut self, now: Instant) {
+        let due = self.due.unwrap_or(now);
+        let earliest = now.checked_sub(Self::LATE_MAX).unwrap_or(now);
+        self.due = Some(due.max(earliest) + self.step);
+    }
 }
 
 enum Source<'a> {
@@ -47,6 +89,7 @@ enum Source<'a> {
 
 struct Publishing<'a> {
     source: Source<'a>,
+    pace: Option<Pace>,
     sent: u64,
     message_bytes_max: usize,
 }
@@ -88,10 +131,16 @@ impl Errand for Publishing<'_> {
             if link.is_congested() {
                 return Progress::Congested;
             }
+            if let Some(due) = self.pace.as_ref().and_then(|it| it.waits_until(link.now())) {
+                return Progress::Until(due);
+            }
             match self.next() {
                 Fed::Message(message) => {
                     link.send(message);
                     self.sent += 1;
+                    if let Some(pace) = &mut self.pace {
+                        pace.on_sent(link.now());
+                    }
                 }
                 Fed::Nothing if self.has_more() => {}
                 Fed::Nothing => return Progress::Waits,
@@ -120,4 +169,44 @@ impl Errand for Publishing<'_> {
 fn too_big(number: u64, bytes_max: usize) -> String {
     let max = Size(bytes_max);
     format!("message {number} is larger than --max-message {max}; what was before it is sent")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How many may go at a moment.
+    fn due_at(pace: &mut Pace, now: Instant) -> usize {
+        (0..1_000_000)
+            .take_while(|_| {
+                let may = pace.waits_until(now).is_none();
+                if may {
+                    pace.on_sent(now);
+                }
+                may
+            })
+            .count()
+    }
+
+    #[test]
+    fn evenly_and_a_pause_is_not_made_up_for() {
+        let start = Instant::now();
+        for rate in [1, 50, 5000] {
+            let mut pace = Pace::new(rate).unwrap();
+            assert_eq!(due_at(&mut pace, start), 1, "at once, at {rate} a second");
+            let of_minute: usize = (1..=60_000)
+                .map(|ms| due_at(&mut pace, start + Duration::from_millis(ms)))
+                .sum();
+            assert_eq!(of_minute, 60 * rate);
+            let later = start + Duration::from_secs(3600);
+            assert!(due_at(&mut pace, later) <= 1 + rate / 10);
+        }
+    }
+
+    #[test]
+    fn a_rate_has_bounds() {
+        assert!(Pace::new(0).is_err());
+        assert!(Pace::new(PUBLISH_RATE_CEILING).is_ok());
+        assert!(Pace::new(PUBLISH_RATE_CEILING + 1).is_err());
+    }
 }

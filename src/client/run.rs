@@ -77,6 +77,8 @@ pub(super) enum Progress {
     Congested,
     /// Nothing tells: it is to be tried again after a while.
     Retries,
+    /// Nothing is to be done before that.
+    Until(Instant),
     /// There is more to do at once.
     HasMore,
     /// All is done.
@@ -95,6 +97,11 @@ pub(super) struct Link<'a> {
 impl Link<'_> {
     pub(super) fn send(&mut self, message: Message) {
         self.network.send_each([self.token], message, self.now);
+    }
+
+    /// The time of the turn.
+    pub(super) fn now(&self) -> Instant {
+        self.now
     }
 
     /// Whether the server has to take some of what was sent first.
@@ -256,7 +263,12 @@ impl Client<'_> {
         }
         let takes_more = self.errand.takes_more();
         let of_network = self.network.next_deadline(now).filter(|_| takes_more);
-        let next = [of_network, self.deadline].into_iter().flatten().min();
+        let of_errand = match (&self.stage, &self.progress) {
+            (Stage::Open(_), Progress::Until(due)) => Some(*due),
+            _ => None,
+        };
+        let next = [of_network, self.deadline, of_errand];
+        let next = next.into_iter().flatten().min();
         let next = next.map(|next| next.saturating_duration_since(now));
         let is_gone = matches!(self.stage, Stage::Gone);
         match is_gone || self.progress == Progress::Retries {
@@ -403,7 +415,11 @@ impl Client<'_> {
             now,
         });
         match &self.progress {
-            Progress::Waits | Progress::Congested | Progress::Retries | Progress::HasMore => {}
+            Progress::Waits
+            | Progress::Congested
+            | Progress::Retries
+            | Progress::Until(_)
+            | Progress::HasMore => {}
             Progress::Done => self.close(now),
             Progress::Failed(what) => {
                 self.failure = Some(ClientError::Failed(what.clone()));

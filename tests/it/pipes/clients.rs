@@ -135,6 +135,34 @@ fn all_of_many_messages_are_taken_before_it_ends() {
     assert!(sub.stdout.wait_end() == lines);
 }
 
+/// Fifty at once are too many for the node, and evenly spread they are not.
+#[test]
+fn a_rate_keeps_within_that_of_the_node() {
+    let node = quiet_node(&["--max-publish-rate", "20"]);
+    let url = node.url("/");
+    let lines = "x\n".repeat(50);
+    assert_fails(
+        &["pub", &url],
+        lines.as_bytes(),
+        1,
+        &["1008", "messages a second"],
+    );
+    let node = quiet_node(&["--max-publish-rate", "20"]);
+    let url = node.url("/");
+    let mut peer = Raw::upgraded(node.address(), "/");
+    assert_done(&["pub", &url, "--rate", "18"], lines.as_bytes());
+    assert_eq!(texts(&mut peer, 50), vec!["x"; 50]);
+    for (words, parts) in [
+        (&["--rate", "0"][..], &["--rate 0", "1000000"][..]),
+        (
+            &["--rate", "5", "TEXT"],
+            &["--rate is for messages from standard input"],
+        ),
+    ] {
+        assert_fails(&[&["pub", &url], words].concat(), b"", 2, parts);
+    }
+}
+
 #[test]
 fn what_sub_prints_raw_pub_reads_again() {
     let node = quiet_node(&[]);
