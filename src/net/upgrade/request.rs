@@ -146,12 +146,18 @@ pub(super) fn upgrade(
     })
 }
 
+/// As many as an answer has that selects a subprotocol and names a node.
+const GRANT_BYTES: usize = 256;
+
 /// A node hears that we are one, even if it did not offer our subprotocol: it will the next time.
 fn grant(accept: &str, kind: Kind, fields: &Fields<'_>, id: NodeId) -> String {
-    let mut response = format!(
+    let mut response = String::with_capacity(GRANT_BYTES);
+    response.push_str(
         "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-         Sec-WebSocket-Accept: {accept}\r\n"
+         Sec-WebSocket-Accept: ",
     );
+    response.push_str(accept);
+    response.push_str("\r\n");
     if let Some(selected) = selection(kind, fields) {
         let _ = write!(response, "Sec-WebSocket-Protocol: {selected}\r\n");
     }
@@ -234,7 +240,8 @@ fn judge_upgrade(
             "Sec-WebSocket-Key must be 16 bytes in base64",
         );
     };
-    if fields.only(NODE_HEADER) == Some(&id.to_string()) {
+    let asks = fields.only(NODE_HEADER);
+    if asks.is_some_and(|asks| asks == id.to_string()) {
         return refuse(Status::LoopDetected, "this node has dialed itself");
     }
     Ok(derive_accept_key(key.as_bytes()))
