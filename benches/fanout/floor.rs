@@ -4,19 +4,25 @@
 //! one ready-made frame to each socket. It has no deadlines, no bounds, no policy for a peer that
 //! does not keep up, and it validates nothing. A server that does its duty can come close to
 //! these figures, not below them, except by combining writes. What a peer publishes it passes on
-//! in one write, all frames of one read together: there it combines them, too.
+//! in one write, all frames of one read together: there it combines them, too. With keys it speaks TLS, and encrypts
+//! the frame for each connection.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::AsRawFd;
+use std::sync::Arc;
 
-use mio::net::{TcpListener, TcpStream};
+use mio::net::TcpListener;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
+use rustls::ServerConfig;
 use slab::Slab;
 use socket2::{Domain, Socket, Type};
 
+use crate::Outcome;
 use crate::command::{self, ServerCommand};
+use crate::keys::Keys;
+use crate::secure::{self, Wire};
 use crate::wire;
 
 /// Connections have the tokens from 0; these two are out of their way.
@@ -33,7 +39,7 @@ const READ_BUFFER_BYTES: usize = 64 * 1024;
 const BACKLOG: i32 = 4096;
 
 struct Connection {
-    stream: TcpStream,
+    stream: Wire,
     is_open: bool,
     /// What has come of a head or a frame that is not complete; empty almost always.
     partial: Vec<u8>,
@@ -42,7 +48,8 @@ struct Connection {
 }
 
 /// Serves until standard input ends.
-pub(crate) fn run() -> io::Result<()> {
+pub(crate) fn run(keys: Option<&Keys>) -> Outcome<()> {
+    let tls = keys.map(secure::server).transpose()?;
     let mut poll = Poll::new()?;
     let mut listener = listen()?;
     poll.registry()
@@ -63,7 +70,7 @@ pub(crate) fn run() -> io::Result<()> {
         }
         for event in &events {
             match event.token() {
-                LISTENER => accept(&listener, &poll, &mut connections)?,
+                LISTENER => accept(&listener, tls.as_ref(), &poll, &mut connections)?,
                 STDIN => match command::next()? {
                     Some(command) => broadcast(command, &mut connections),
                     None => return Ok(()),
@@ -105,6 +112,7 @@ fn listen() -> io::Result<TcpListener> {
 
 fn accept(
     listener: &TcpListener,
+    tls: Option<&Arc<ServerConfig>>,
     poll: &Poll,
     connections: &mut Slab<Connection>,
 ) -> io::Result<()> {
@@ -116,14 +124,14 @@ fn accept(
         let entry = connections.vacant_entry();
         let token = Token(entry.key());
         let connection = entry.insert(Connection {
-            stream,
+            stream: Wire::accepted(stream, tls)?,
             is_open: false,
             partial: Vec::new(),
             unsent: Vec::new(),
         });
         let interest = Interest::READABLE | Interest::WRITABLE;
         poll.registry()
-            .register(&mut connection.stream, token, interest)?;
+            .register(connection.stream.stream(), token, interest)?;
     }
 }
 
@@ -175,6 +183,7 @@ impl Connection {
     }
 
     fn send_rest(&mut self) -> io::Result<()> {
+        self.stream.send_encrypted()?;
         if self.unsent.is_empty() {
             return Ok(());
         }

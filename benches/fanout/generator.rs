@@ -12,16 +12,20 @@
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream as BlockingStream};
 use std::os::fd::AsRawFd;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use mio::net::TcpStream;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
+use rustls::ClientConfig;
 use socket2::{Domain, SockRef, Socket, Type};
 
 use crate::Outcome;
 use crate::command::{self, GeneratorCommand};
+use crate::keys::Keys;
+use crate::secure::Wire;
 use crate::wire::{self, ServerFrameHead};
 
 /// Peers have the tokens from 0.
@@ -44,7 +48,7 @@ const HANDSHAKES_MAX: usize = 100;
 const NAP: Duration = Duration::from_micros(50);
 
 /// Speaks to the driver until standard input ends.
-pub(crate) fn run() -> Outcome<()> {
+pub(crate) fn run(keys: Option<&Keys>) -> Outcome<()> {
     let mut poll = Poll::new()?;
     let stdin = io::stdin().as_raw_fd();
     poll.registry()
@@ -53,7 +57,10 @@ pub(crate) fn run() -> Outcome<()> {
 
     let mut events = Events::with_capacity(EVENTS_MAX);
     let mut buffer = vec![0; READ_BUFFER_BYTES];
-    let mut load = Load::default();
+    let mut load = Load {
+        tls: keys.map(Keys::client).transpose()?,
+        ..Load::default()
+    };
     loop {
         match poll.poll(&mut events, None) {
             Err(error) if error.kind() == ErrorKind::Interrupted => continue,
@@ -79,6 +86,8 @@ pub(crate) fn run() -> Outcome<()> {
 
 #[derive(Default)]
 struct Load {
+    /// What peers speak TLS with, if they do.
+    tls: Option<Arc<ClientConfig>>,
     peers: Vec<Peer>,
     /// Never read from.
     stalled: Vec<BlockingStream>,
@@ -107,7 +116,7 @@ enum Task {
 }
 
 struct Peer {
-    stream: TcpStream,
+    stream: Wire,
     phase: Phase,
     /// Frames received for the present task.
     received: usize,
@@ -168,8 +177,8 @@ impl Load {
             }
             GeneratorCommand::Drop => {
                 // A reset leaves neither side with a connection that waits to be forgotten.
-                for peer in self.peers.drain(..) {
-                    SockRef::from(&peer.stream).set_linger(Some(Duration::ZERO))?;
+                for mut peer in self.peers.drain(..) {
+                    SockRef::from(&*peer.stream.stream()).set_linger(Some(Duration::ZERO))?;
                 }
                 self.stalled.clear();
                 self.publisher = None;
@@ -225,13 +234,13 @@ impl Load {
         stream.set_nodelay(true)?;
         let token = Token(self.peers.len());
         let mut peer = Peer {
-            stream,
+            stream: Wire::dialed(stream, self.tls.as_ref())?,
             phase: Phase::Connecting,
             received: 0,
         };
         let interest = Interest::READABLE | Interest::WRITABLE;
         poll.registry()
-            .register(&mut peer.stream, token, interest)?;
+            .register(peer.stream.stream(), token, interest)?;
         peer.request_upgrade(server)?;
         self.peers.push(peer);
         Ok(())
@@ -253,6 +262,7 @@ impl Load {
         if let (Phase::Connecting, &Task::Connect { server, .. }) = (&peer.phase, &self.task) {
             peer.request_upgrade(server)?;
         }
+        peer.stream.send_encrypted()?;
         loop {
             let received = match peer.stream.read(buffer) {
                 Ok(0) => return Err(format!("peer {slot}: the server has hung up").into()),

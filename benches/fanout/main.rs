@@ -23,24 +23,30 @@ mod command;
 mod fastwebsockets;
 mod floor;
 mod generator;
+#[path = "../keys/mod.rs"]
+mod keys;
 mod measure;
 mod node;
 mod plan;
 mod relay;
 mod scenarios;
+mod secure;
 mod servers;
 mod subject;
 mod table;
+mod tls;
 mod wire;
 
 use std::error::Error;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 
+use keys::Keys;
 use plan::{Plan, Scenario};
 use wsmesh::config::SlowPeer;
 
@@ -83,14 +89,14 @@ impl Role {
         Ok(command)
     }
 
-    fn run(self, dial: Option<SocketAddr>) -> Outcome<()> {
+    fn run(self, dial: Option<SocketAddr>, keys: Option<&Keys>) -> Outcome<()> {
         match self {
-            Self::Floor => Ok(floor::run()?),
+            Self::Floor => floor::run(keys),
             Self::Article => Ok(article::run()?),
             Self::Fastwebsockets => Ok(fastwebsockets::run()?),
-            Self::Wsmesh => node::run(SlowPeer::Disconnect, dial),
-            Self::WsmeshDropOldest => node::run(SlowPeer::DropOldest, dial),
-            Self::Generator => generator::run(),
+            Self::Wsmesh => node::run(SlowPeer::Disconnect, dial, keys),
+            Self::WsmeshDropOldest => node::run(SlowPeer::DropOldest, dial, keys),
+            Self::Generator => generator::run(keys),
         }
     }
 }
@@ -119,6 +125,9 @@ struct Arguments {
     /// Whom a server of this crate dials.
     #[arg(long, hide = true)]
     dial: Option<SocketAddr>,
+    /// Where certificate and key are, for those that are to speak TLS.
+    #[arg(long, hide = true)]
+    keys: Option<PathBuf>,
 }
 
 impl Arguments {
@@ -144,12 +153,17 @@ impl Arguments {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let outcome = match arguments.role {
-        Some(role) => role.run(arguments.dial),
+        Some(role) => {
+            let keys = arguments.keys.as_ref().map(Keys::of);
+            let run = role.run(arguments.dial, keys.as_ref());
+            run.map(|()| true)
+        }
         None if cfg!(target_os = "linux") => drive(&arguments),
         None => Err("Linux only: the figures come from /proc".into()),
     };
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             let who = arguments.role.map_or("fanout", Role::name);
             eprintln!("{who}: {error}");
@@ -158,7 +172,8 @@ fn main() -> ExitCode {
     }
 }
 
-fn drive(arguments: &Arguments) -> Outcome<()> {
+/// Returns whether all targets are met.
+fn drive(arguments: &Arguments) -> Outcome<bool> {
     let plan = arguments.plan();
     // The children inherit it: one descriptor a connection.
     let descriptors = rlimit::increase_nofile_limit(u64::MAX)?;
@@ -174,12 +189,12 @@ fn drive(arguments: &Arguments) -> Outcome<()> {
     let report = scenarios::run(&plan)?;
     if !arguments.bench {
         println!("Everything works. `cargo bench --bench fanout` measures.");
-        return Ok(());
+        return Ok(true);
     }
     print!("{report}");
     println!(
         "Measured in {:?}.",
         Duration::from_secs(started.elapsed().as_secs())
     );
-    Ok(())
+    Ok(report.is_met())
 }

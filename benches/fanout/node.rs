@@ -1,12 +1,13 @@
 //! wsmesh as a server under test, through its library.
 
-use wsmesh::config::{Limits, MeshConfig, SlowPeer};
+use wsmesh::config::{Limits, MeshConfig, SlowPeer, TlsConfig};
 use wsmesh::{Config, Message, Node, Received};
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::command::{self, ServerCommand};
+use crate::keys::Keys;
 use crate::{Outcome, wire};
 
 /// More connections than any scenario opens, all from one address.
@@ -16,10 +17,22 @@ const CONNECTIONS_MAX: usize = 100_000;
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Serves until standard input ends.
-pub(crate) fn run(slow_peer: SlowPeer, dial: Option<SocketAddr>) -> Outcome<()> {
+pub(crate) fn run(
+    slow_peer: SlowPeer,
+    dial: Option<SocketAddr>,
+    keys: Option<&Keys>,
+) -> Outcome<()> {
     let peers = dial.map(|address| format!("ws://{address}").parse());
     let config = Config {
-        binds: vec!["127.0.0.1:0".parse()?],
+        binds: vec![match keys {
+            None => "127.0.0.1:0".parse()?,
+            Some(_) => "wss://127.0.0.1:0".parse()?,
+        }],
+        tls: TlsConfig {
+            cert: keys.map(Keys::cert),
+            key: keys.map(Keys::key),
+            ..TlsConfig::default()
+        },
         peers: peers.into_iter().collect::<Result<_, _>>()?,
         interval: None,
         slow_peer,

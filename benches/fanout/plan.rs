@@ -27,6 +27,8 @@ pub(crate) enum Scenario {
     Relay,
     /// Accepting, relaying and the memory of idle peers, with the servers that people would pick instead.
     Rivals,
+    /// One message to all over TLS, and the memory of peers, beside a floor that speaks TLS.
+    Tls,
     /// A message on its way from node to node.
     Hop,
     /// Answering pings.

@@ -8,10 +8,11 @@ use crate::relay;
 use crate::servers::{self, ARTICLE, COMMANDED, FLOOR, SERVERS, Server, WSMESH};
 use crate::subject::Subject;
 use crate::table::{Column, Report, Row};
+use crate::tls;
 use crate::{Outcome, Role};
 
 /// Messages of a broadcast.
-const SIZES_BYTES: [usize; 3] = [64, 1024, 16 * 1024];
+pub(crate) const SIZES_BYTES: [usize; 3] = [64, 1024, 16 * 1024];
 const LARGEST_BYTES: usize = 16 * 1024;
 
 /// Broadcasts one after another.
@@ -84,6 +85,9 @@ pub(crate) fn run(plan: &Plan) -> Outcome<Report> {
         }
         if plan.has(Scenario::Memory) || has_rivals {
             memory(plan, peers, &servers, &mut report)?;
+        }
+        if plan.has(Scenario::Tls) {
+            tls::tls(plan, peers, &mut report)?;
         }
     }
     if plan.has(Scenario::Hop) {

@@ -8,6 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::command::{GeneratorCommand, ServerCommand};
+use crate::keys::Keys;
 use crate::servers::{SERVERS, Server};
 use crate::{Outcome, Role, measure};
 
@@ -53,6 +54,18 @@ impl Subject {
     pub(crate) fn start(server: Server) -> Outcome<Self> {
         let (server, address) = Process::start_server(server.name(), &server.command()?)?;
         let generator = Process::start_generator()?;
+        Ok(Self::new(generator, server, address))
+    }
+
+    /// The same, with TLS between the two.
+    pub(crate) fn start_encrypted(server: Server, keys: &Keys) -> Outcome<Self> {
+        let with_keys = |mut command: Command| {
+            command.arg("--keys").arg(keys.folder());
+            command
+        };
+        let command = with_keys(server.command()?);
+        let (server, address) = Process::start_server(server.name(), &command)?;
+        let generator = Process::start_generator_by(&with_keys(Role::Generator.command()?))?;
         Ok(Self::new(generator, server, address))
     }
 
@@ -252,8 +265,11 @@ impl Process {
     }
 
     pub(crate) fn start_generator() -> Outcome<Self> {
-        let role = Role::Generator;
-        let mut generator = Self::start(role.name(), &role.command()?, GENERATOR_CORE)?;
+        Self::start_generator_by(&Role::Generator.command()?)
+    }
+
+    fn start_generator_by(command: &Command) -> Outcome<Self> {
+        let mut generator = Self::start(Role::Generator.name(), command, GENERATOR_CORE)?;
         generator.hear_word("ready")?;
         Ok(generator)
     }

@@ -92,6 +92,11 @@ impl Report {
         });
     }
 
+    /// Whether all is as wanted.
+    pub(crate) fn is_met(&self) -> bool {
+        self.targets.iter().all(|target| target.is_met)
+    }
+
     /// One server must need at most `wanted`.
     pub(crate) fn at_most(&mut self, row: &Row, this: usize, wanted: f64) {
         let value = row.columns[this].values.median();
