@@ -16,7 +16,7 @@ pub struct Counters {
     pub connections: u64,
     /// Sockets accepted, those refused at once included.
     pub accepted: u64,
-    /// Refused with 503 because of `--max-connections` or `--max-handshakes`.
+    /// Refused with 503 because of `--max-connections` or `--max-handshakes`, or given up for others because of it.
     pub refused_full: u64,
     /// Refused with 429 because of `--max-connections-per-address` or `--max-connections-per-network`, or because one
     /// address would have more than half of `--max-handshakes`, or one network more than three quarters, or because of

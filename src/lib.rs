@@ -41,7 +41,8 @@
 //! what of it is to be delivered and what to be passed on.
 //!
 //! One turn of the loop: wait until something is ready or due → take the time, once → note what is ready
-//! → accept a portion → read each noted connection once, within a budget → do what is due (deadlines,
+//! → accept a portion → read each noted connection once, within a budget, and those that have not upgraded yet within one of their
+//! own, in which addresses take turns → do what is due (deadlines,
 //! dialing, the mesh, the periodic broadcast, which is flushed peer by peer) → send what was gathered for
 //! channels, peer by peer too → flush every other connection with something queued → free the slots of those
 //! that have ended, which the mesh may want to tell others. With nothing ready and nothing due the node sleeps.
@@ -49,7 +50,7 @@
 //! With TLS, `transport` lets `net::tls` stand between the socket and the two ends that it has, the loop's buffer
 //! and the outbox; all above is the same. During the TLS handshake a dial's request waits in the outbox, and an
 //! accepted connection is one that has not sent its request yet, so that the deadline and the limits of upgrades
-//! hold for it. A step of a handshake takes time and counts against the budget of the turn. The end is a
+//! hold for it. A step of a handshake takes time and counts against what handshakes have of the turn. The end is a
 //! close_notify before the socket's; a peer that leaves it out was cut off. SIGHUP makes `net::tls::Settings`
 //! anew of the files; each connection keeps what it began with.
 //!
@@ -64,11 +65,11 @@
 //! | `subprotocol` | core | what two nodes agree on before they speak |
 //! | `net` | shell | connections: from sockets to whole messages and back; who is a neighbor, who is in which channel, whom to dial; knows nothing of what messages mean |
 //! | `net::access` | pure but for reading | who may come in, and as what: tokens with their rights, pages of browsers |
-//! | `net::{upgrade, tunnel, session, outbox, dialer, channels, admission, intake, backoff, keepalive, timer}` | pure | the decisions: no socket and no clock; of randomness only keys and masks, which must not be guessed |
+//! | `net::{upgrade, tunnel, session, outbox, dialer, channels, admission, arrivals, intake, backoff, keepalive, timer}` | pure | the decisions: no socket and no clock; of randomness only keys and masks, which must not be guessed |
 //! | `net::files` | shell | files that options name |
 //! | `net::tls` | shell | certificates and keys, from files; encrypting between `transport` and outbox, on sockets that others hold; what went wrong, in words |
 //! | `net::{kernel, transport, socket, listener, resolver}` | shell | the system calls; `kernel` is where sockets come from |
-//! | `net::{network, shared, peers, inbound, outbound, reading, sending, ending, memory, connection}` | shell | what ties the two together; `memory`: what all connections hold |
+//! | `net::{network, shared, peers, inbound, room, outbound, reading, sending, ending, memory, connection}` | shell | what ties the two together; `room`: who gives way to others before the upgrade; `memory`: what all connections hold |
 //! | `mesh` | core | the protocol between nodes, without I/O: who is a neighbor of whom, which way messages take, that each is taken in once |
 //! | `node` | shell | the loop; the only place that sees connections and what messages mean |
 //! | `node::{relay, broadcast, intake}` | shell | what becomes of messages: between connections and mesh; the periodic broadcast; what is published of a stream |
@@ -99,6 +100,9 @@
 //!   but its hash, and of what it allows two rights of the connection.
 //! - Whom a proxy asks for is known with the request head. Until then its connection counts among all, and for no
 //!   address; from then on it is one of its client, in every respect.
+//! - A handshake waits for no more than one of each other address: those that have not upgraded are read in turns by network
+//!   and address, little of it in one turn of the loop, and when they have all their places, whose address has most of
+//!   them gives one up.
 //! - A plain peer that may listen is in the index of its channel from the upgrade until its slot is free.
 //! - What waits for a peer in user space is in its outbox, all of it, and counted. Tungstenite works on
 //!   a stream that queues every write at once, so its own buffer is always empty. With TLS, beside it are the

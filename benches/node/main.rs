@@ -5,10 +5,14 @@
 //! cargo bench --bench node                                     ten minutes; prints Markdown, draws growth.svg
 //! cargo bench --bench node -- --only growth --listeners 100,1000 --rounds 1
 //! cargo bench --bench node -- --only disturbed
+//! cargo bench --bench node -- --only handshakes
 //! ```
 
 mod disturbed;
 mod growth;
+mod handshakes;
+#[path = "../keys/mod.rs"]
+mod keys;
 mod plot;
 mod subject;
 
@@ -25,6 +29,8 @@ enum Scenario {
     Growth,
     /// What one that does not read, or that sends too much, does to the others.
     Disturbed,
+    /// What floods of handshakes that never finish do to those that do.
+    Handshakes,
 }
 
 #[derive(Parser)]
@@ -41,11 +47,19 @@ pub(crate) struct Arguments {
     /// Set by `cargo bench`. Without it this is a test of the benchmark itself.
     #[arg(long, hide = true)]
     bench: bool,
+    #[command(flatten)]
+    errand: handshakes::Errand,
 }
 
 fn main() -> ExitCode {
     let outcome = match cfg!(target_os = "linux") {
-        true => run(&Arguments::parse()),
+        true => {
+            let arguments = Arguments::parse();
+            match arguments.errand.role() {
+                Some(role) => role.run().map(|()| true),
+                None => run(&arguments),
+            }
+        }
         false => Err("Linux only: the figures come from /proc".into()),
     };
     match outcome {
@@ -67,7 +81,10 @@ fn run(arguments: &Arguments) -> Outcome<bool> {
         growth::run(arguments)?;
     }
     if wanted(Scenario::Disturbed) {
-        is_met = disturbed::run(arguments)?;
+        is_met &= disturbed::run(arguments)?;
+    }
+    if wanted(Scenario::Handshakes) {
+        is_met &= handshakes::run(arguments)?;
     }
     if !arguments.bench {
         println!("Everything works. `cargo bench --bench node` measures.");

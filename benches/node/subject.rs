@@ -1,5 +1,6 @@
 //! A node, and loads for it.
 
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
@@ -16,40 +17,47 @@ const CONNECTIONS_PER_ADDRESS: usize = 20_000;
 /// A node on a core of its own. It goes with this.
 pub(crate) struct Node {
     process: Child,
-    address: SocketAddr,
+    addresses: Vec<SocketAddr>,
 }
 
 impl Node {
     /// With options beside those that let it take any load.
     pub(crate) fn start(options: &[&str]) -> Outcome<Self> {
         const ANY: &str = "200000";
-        let mut process = pinned(SERVER_CORE)
-            .args(["--bind", "127.0.0.1:0", "--interval", "off"])
-            .args([
-                "--max-connections",
-                ANY,
-                "--max-connections-per-address",
-                ANY,
-            ])
-            .args(["--max-handshakes", ANY])
+        let many = ["--max-connections", ANY, "--max-handshakes", ANY];
+        let of_one_address = ["--max-connections-per-address", ANY];
+        let options = [&many[..], &of_one_address, options].concat();
+        Self::listening(&["127.0.0.1:0"], &options)
+    }
+
+    /// With its bounds as they are by default, at these addresses.
+    pub(crate) fn listening(binds: &[&str], options: &[&str]) -> Outcome<Self> {
+        let mut process = pinned(SERVER_CORE, env!("CARGO_BIN_EXE_wsmesh"))
+            .args(["--bind", &binds.join(","), "--interval", "off"])
             .args(options)
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()?;
         let mut log = BufReader::new(process.stderr.take().ok_or("no standard error")?).lines();
-        let address = loop {
+        let mut addresses = Vec::new();
+        while addresses.len() < binds.len() {
             let line = log.next().ok_or("the node does not start")??;
             if let Some((_, address)) = line.split_once("listening on ") {
-                break address.parse()?;
+                let address = address.split(' ').next().unwrap_or_default();
+                addresses.push(address.parse()?);
             }
-        };
+        }
         // It says something of each connection, which somebody has to take.
         std::thread::spawn(move || log.for_each(drop));
-        Ok(Self { process, address })
+        Ok(Self { process, addresses })
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
-        self.address
+        self.addresses[0]
+    }
+
+    pub(crate) fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
     }
 
     /// Loads it with so many connections, and returns the report.
@@ -57,8 +65,8 @@ impl Node {
         // The system itself takes long to find a port when many of an address are in use.
         let addresses = 1..=connections.div_ceil(CONNECTIONS_PER_ADDRESS);
         let addresses: Vec<_> = addresses.map(|last| format!("127.0.0.{last}")).collect();
-        let output = pinned(GENERATOR_CORE)
-            .args(["bench", &format!("ws://{}", self.address), "--json"])
+        let output = pinned(GENERATOR_CORE, env!("CARGO_BIN_EXE_wsmesh"))
+            .args(["bench", &format!("ws://{}", self.address()), "--json"])
             .args([
                 "-n",
                 &connections.to_string(),
@@ -100,9 +108,14 @@ impl Report {
     }
 }
 
-/// The program, on one core.
-fn pinned(core: &str) -> Command {
+/// A program on one core.
+fn pinned(core: &str, program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new("taskset");
-    command.args(["-c", core, env!("CARGO_BIN_EXE_wsmesh")]);
+    command.args(["-c", core]).arg(program);
     command
+}
+
+/// This program on the core of those who load a node.
+pub(crate) fn beside() -> Outcome<Command> {
+    Ok(pinned(GENERATOR_CORE, std::env::current_exe()?))
 }

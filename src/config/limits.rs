@@ -13,8 +13,12 @@ use super::{HistoryLimits, Rate};
 /// `net.core.somaxconn`.
 pub const LISTEN_BACKLOG: i32 = 4096;
 
-/// Connections accepted in one turn of the loop before everything else gets its share.
-pub const ACCEPTS_PER_TURN: usize = 256;
+/// Connections accepted in one turn of the loop before everything else gets its share: each costs ten to twenty
+/// microseconds, refused or not.
+pub const ACCEPTS_PER_TURN: usize = 64;
+
+/// Deadlines that are acted on in one turn of the loop. Those of a crowd that came at once pass at once, too.
+pub const DEADLINES_PER_TURN: usize = 64;
 
 /// Bytes of the read buffer that all connections share, and with that what one peer may be read
 /// in one turn. Greater favours a few fast peers, smaller favours many.
@@ -24,9 +28,20 @@ pub const READ_BUFFER_BYTES: usize = 32 * 1024;
 /// their share. Peers left over are first in the next turn.
 pub const READ_BYTES_PER_TURN: usize = 512 * 1024;
 
-/// What a step of a TLS handshake counts against [`READ_BYTES_PER_TURN`]: signing with a large key takes
-/// half a millisecond, so a crowd that connects must not have all of a turn.
+/// Bytes received in one turn of the loop from accepted connections that have not upgraded yet, from all together and
+/// beside [`READ_BYTES_PER_TURN`]. It is a measure of time: what a crowd that connects takes in one turn, all others
+/// wait, and so does whoever connects at the same time, for each message that it sends. Addresses take turns.
+pub const HANDSHAKE_BYTES_PER_TURN: usize = 64 * 1024;
+
+/// What a step of a TLS handshake counts against that, or for a dialed connection against [`READ_BYTES_PER_TURN`]:
+/// signing takes a quarter of a millisecond, and half a one with a large key of RSA.
 pub const TLS_STEP_BYTES: usize = 32 * 1024;
+
+/// What any other read before the upgrade counts at least.
+pub const HANDSHAKE_READ_BYTES: usize = 2 * 1024;
+
+/// Connections, of those that are there longest without upgrading, among which one is looked for that gives way.
+pub const GIVING_WAY_LOOKED_AT_MAX: usize = 64;
 
 /// Bytes that are encrypted ahead of what the socket takes, for one connection with TLS, and wait beside its
 /// outbox. More makes large messages cheaper, less keeps more under the account of the outbox.
@@ -239,6 +254,8 @@ const _: () = {
     assert!(READ_BUFFER_BYTES <= READ_BYTES_PER_TURN);
     // Every turn has room for some steps of handshakes.
     assert!(4 * TLS_STEP_BYTES <= READ_BYTES_PER_TURN);
+    assert!(2 * TLS_STEP_BYTES <= HANDSHAKE_BYTES_PER_TURN);
+    assert!(HANDSHAKE_READ_BYTES <= TLS_STEP_BYTES);
     assert!(READMIT_PERCENT > 0 && READMIT_PERCENT < 100);
     // All addresses of a name get their turn before the handshake's deadline.
     assert!(
@@ -278,7 +295,9 @@ pub struct Limits {
     /// Default 8192 (`--max-connections-per-network`). Further ones hear 429. Not counted on this machine itself.
     pub connections_per_network_max: usize,
     /// Accepted connections that have not upgraded yet. Default 4096 (`--max-handshakes`).
-    /// Further ones hear 503, and beyond half of it from one address, or three quarters from one network, 429. Keeps peers that connect and say nothing from filling the node.
+    /// Beyond it one of those that are there longest gives way, whose address and network have more of the places than
+    /// who comes; if there is none, who comes hears 503, and beyond half of it from one address, or three quarters from one
+    /// network, 429. Keeps peers that connect and say nothing from filling the node.
     pub handshakes_max: usize,
     /// Time from accept, or from the start of a dial, until the upgrade is done; absolute, so
     /// that a head sent byte by byte does not stretch it. Default 10 s (`--handshake-timeout`).

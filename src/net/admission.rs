@@ -119,6 +119,19 @@ fn places(address: IpAddr) -> impl Iterator<Item = Subnet> {
     [place(address)].into_iter().chain(network)
 }
 
+/// The network where an address counts, which in this machine is the address itself.
+pub(super) fn network(address: IpAddr) -> Subnet {
+    let widest = places(address).last();
+    widest.unwrap_or_else(|| place(address))
+}
+
+/// Connections that have not upgraded yet: of a network, and of an address in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Share {
+    of_network: usize,
+    of_address: usize,
+}
+
 /// Counts admitted connections, in all, by address and by network.
 #[derive(Debug)]
 pub(crate) struct Admission {
@@ -126,6 +139,8 @@ pub(crate) struct Admission {
     per_address_max: Count,
     per_network_max: Count,
     all: Count,
+    /// Of a proxy, which has not said yet whom it asks for.
+    unplaced: usize,
     /// One entry for each address and each network with a connection, so bounded as they are.
     by_place: HashMap<Subnet, Count>,
     /// How many connections a second an address may begin.
@@ -152,6 +167,7 @@ impl Admission {
                 handshaking: handshakes_per_network_max(handshakes_max),
             },
             all: Count::default(),
+            unplaced: 0,
             by_place: HashMap::new(),
             rates: limits.handshake_rate_max.map(Rates::new),
             is_full: false,
@@ -181,8 +197,9 @@ impl Admission {
         if self.all.handshaking >= self.max.handshaking {
             return Err(Denial::HandshakesFull);
         }
-        if let Some(address) = address {
-            self.place(address)?;
+        match address {
+            Some(address) => self.count_for(address)?,
+            None => self.unplaced += 1,
         }
         self.all.admit();
         self.is_full = self.all.admitted >= self.max.admitted;
@@ -192,6 +209,12 @@ impl Admission {
     /// Lets an admitted connection of a proxy count for the address that the proxy asks for, or says why not. From then
     /// on it has that address.
     pub(crate) fn place(&mut self, address: IpAddr) -> Result<(), Denial> {
+        self.count_for(address)?;
+        self.unplaced -= 1;
+        Ok(())
+    }
+
+    fn count_for(&mut self, address: IpAddr) -> Result<(), Denial> {
         let bounds = [
             (
                 self.per_address_max,
@@ -222,6 +245,7 @@ impl Admission {
     /// An admitted connection has upgraded, or been answered otherwise, or ended before.
     pub(crate) fn on_handshake_over(&mut self, address: Option<IpAddr>) {
         self.all.handshaking -= 1;
+        self.unplaced -= usize::from(address.is_none());
         for place in address.into_iter().flat_map(places) {
             if let Some(count) = self.by_place.get_mut(&place) {
                 count.handshaking -= 1;
@@ -246,6 +270,23 @@ impl Admission {
             self.is_full && self.all.admitted * 100 < self.max.admitted * READMIT_PERCENT;
         self.is_full &= !readmits;
         readmits
+    }
+
+    /// How many that have not upgraded yet come from where this address is; without one, by a proxy that has not said for
+    /// whom.
+    pub(super) fn share(&self, address: Option<IpAddr>) -> Share {
+        let of = |place| {
+            let count = self.by_place.get(&place);
+            count.map_or(0, |count| count.handshaking)
+        };
+        let (of_network, of_address) = match address {
+            Some(address) => (of(network(address)), of(place(address))),
+            None => (self.unplaced, self.unplaced),
+        };
+        Share {
+            of_network,
+            of_address,
+        }
     }
 
     /// Of those admitted, those that have not upgraded yet.

@@ -2,13 +2,15 @@
 
 use std::{collections::VecDeque, mem};
 
-use super::{connection::Connection, token::Token};
+use super::{arrivals::Waiting, connection::Connection, token::Token};
 use crate::config::Limits;
 
 /// Lists of connections, each of them on a list at most once.
 #[derive(Debug, Default)]
 pub(super) struct Agenda {
     pub(super) to_read: VecDeque<Token>,
+    /// To be read too, and have not upgraded yet.
+    pub(super) to_greet: Waiting,
     pub(super) to_flush: Vec<Token>,
     pub(super) ended: Vec<Token>,
     /// What all connections hold as their own.
@@ -17,7 +19,10 @@ pub(super) struct Agenda {
 
 impl Agenda {
     pub(super) fn is_empty(&self) -> bool {
-        self.to_read.is_empty() && self.to_flush.is_empty() && self.ended.is_empty()
+        self.to_read.is_empty()
+            && self.to_greet.len() == 0
+            && self.to_flush.is_empty()
+            && self.ended.is_empty()
     }
 
     /// Notes what a connection wants after something happened to it.
@@ -36,7 +41,13 @@ impl Agenda {
         }
         if connection.wants_to_read(limits) && !mem::replace(&mut connection.is_noted_to_read, true)
         {
-            self.to_read.push_back(connection.token());
+            match connection.is_handshaking() {
+                false => self.to_read.push_back(connection.token()),
+                true => {
+                    let address = connection.remote().ip();
+                    self.to_greet.push(address, connection.token());
+                }
+            }
         }
     }
 }

@@ -69,6 +69,10 @@ impl Network {
                 .keep_pace(address, now)
                 .and_then(|()| admission.admit(address)),
         };
+        let admitted = admitted.or_else(|denial| match self.make_room(denial, address, now) {
+            true => self.shared.admission.admit(address),
+            false => Err(denial),
+        });
         if let Err(denial) = admitted {
             return self.refuse(denial, stream, remote, is_tls, now);
         }
@@ -77,10 +81,11 @@ impl Network {
             log::warn!("{admitted} connections: full, further ones hear 503 until some have gone");
         }
         if let Some(encryption) = self.begin_encryption(&stream, remote, is_tls) {
-            self.insert(now, |token, turn| {
+            let token = self.insert(now, |token, turn| {
                 let side = Side::Accepted;
                 Connection::accepted(token, side, stream, encryption, remote, is_of_proxy, turn)
             });
+            self.note_unfinished(token);
         } else {
             self.shared.admission.on_handshake_over(address);
             self.shared.admission.release(address);

@@ -10,6 +10,7 @@
 mod access;
 mod admission;
 mod agenda;
+mod arrivals;
 mod backoff;
 mod channels;
 mod close;
@@ -36,6 +37,7 @@ mod outbox;
 mod peers;
 mod reading;
 mod resolver;
+mod room;
 mod sending;
 mod session;
 mod shared;

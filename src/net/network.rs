@@ -10,6 +10,7 @@ use slab::Slab;
 use super::{
     Event, FilesError, Kernel, Kind, PeerName, Source, Token,
     agenda::Agenda,
+    arrivals::Unfinished,
     channels::Channels,
     connection::{Connection, Notice, Side, Turn},
     dialer::Dialer,
@@ -54,6 +55,7 @@ pub(crate) struct Network {
     /// The plain peers, open or closing, by slot.
     pub(super) channels: Channels,
     pub(super) agenda: Agenda,
+    pub(super) unfinished: Unfinished,
     /// What is received goes through here, one connection after the other.
     buffer: Box<[u8]>,
     pub(super) reading: Reading,
@@ -92,6 +94,7 @@ impl Network {
             generation: Generation::FIRST,
             channels: Channels::default(),
             agenda: Agenda::default(),
+            unfinished: Unfinished::default(),
             buffer: vec![0; limits::READ_BUFFER_BYTES].into(),
             reading: Reading::default(),
             events: VecDeque::new(),
@@ -209,7 +212,10 @@ impl Network {
 
     /// Does what is due: deadlines of connections, and dialing.
     pub(crate) fn expire(&mut self, now: Instant) {
-        while let Some(token) = self.shared.pop_due(now) {
+        for _ in 0..limits::DEADLINES_PER_TURN {
+            let Some(token) = self.shared.pop_due(now) else {
+                break;
+            };
             self.with(token, now, |connection, _, turn| {
                 connection.on_deadline(turn);
                 None

@@ -13,14 +13,36 @@ struct Unread {
     portion: Portion,
 }
 
+/// What is left of what may be received in a turn.
+#[derive(Debug, Default)]
+struct Allowance {
+    reads: usize,
+    bytes: usize,
+}
+
+impl Allowance {
+    /// Takes one read of it.
+    fn take_read(&mut self) -> bool {
+        let is_left = self.reads > 0 && self.bytes > 0;
+        self.reads -= usize::from(is_left);
+        is_left
+    }
+
+    /// Takes what a read was worth.
+    fn charge(&mut self, cost: usize) {
+        self.bytes = self.bytes.saturating_sub(cost);
+    }
+}
+
 /// How far the reading of a turn has come.
 #[derive(Debug, Default)]
 pub(super) struct Reading {
     /// Where in the shared buffer the node is to go on.
     unread: Option<Unread>,
-    /// Connections that may still be read in this turn, and bytes that may still be received.
-    reads_left: usize,
-    budget: usize,
+    /// What may still be received of those who have upgraded …
+    open: Allowance,
+    /// … and of those who have not.
+    greeting: Allowance,
 }
 
 impl Reading {
@@ -51,10 +73,17 @@ impl Network {
     }
 
     /// Begins to read what is noted by now: each connection once, or one with much to say would keep
-    /// the others waiting. The rest has its turn in the next one.
+    /// the others waiting. The rest has its turn in the next one. Those who have not upgraded yet have an allowance of
+    /// their own, so that they cannot keep the others waiting, nor the others them.
     pub(crate) fn begin_reading(&mut self) {
-        self.reading.reads_left = self.agenda.to_read.len();
-        self.reading.budget = limits::READ_BYTES_PER_TURN;
+        self.reading.open = Allowance {
+            reads: self.agenda.to_read.len(),
+            bytes: limits::READ_BYTES_PER_TURN,
+        };
+        self.reading.greeting = Allowance {
+            reads: self.agenda.to_greet.len(),
+            bytes: limits::HANDSHAKE_BYTES_PER_TURN,
+        };
     }
 
     /// Goes on reading, as far as the next event. Returns whether there is more to do in this turn.
@@ -63,11 +92,12 @@ impl Network {
             self.work(unread, now);
             return true;
         }
-        if self.reading.reads_left == 0 || self.reading.budget == 0 {
-            return false;
-        }
-        self.reading.reads_left -= 1;
-        let Some(token) = self.agenda.to_read.pop_front() else {
+        let (token, is_greeting) = match self.reading.open.take_read() {
+            true => (self.agenda.to_read.pop_front(), false),
+            false if self.reading.greeting.take_read() => (self.agenda.to_greet.pop(), true),
+            false => return false,
+        };
+        let Some(token) = token else {
             return false;
         };
         let mut received = None;
@@ -78,8 +108,15 @@ impl Network {
             }
             None
         });
+        let cost = received.map_or(0, |portion| portion.cost);
+        match is_greeting {
+            false => self.reading.open.charge(cost),
+            true => {
+                let cost = cost.max(limits::HANDSHAKE_READ_BYTES);
+                self.reading.greeting.charge(cost);
+            }
+        }
         if let Some(portion) = received {
-            self.reading.budget = self.reading.budget.saturating_sub(portion.cost);
             let from = 0;
             self.reading.unread = Some(Unread {
                 token,

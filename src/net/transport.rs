@@ -89,6 +89,12 @@ impl Transport {
         encryption.is_some_and(|encryption| encryption.is_handshaking())
     }
 
+    /// What the peer makes TLS hold before the handshake is over.
+    pub(crate) fn handshake_bytes(&self) -> usize {
+        let encryption = self.encryption.as_ref();
+        encryption.map_or(0, |encryption| encryption.handshake_bytes())
+    }
+
     /// Something waits that can be sent as soon as the socket takes it.
     pub(crate) fn has_pending(&self) -> bool {
         match &self.encryption {

@@ -5,6 +5,7 @@
 
 use super::{Connection, Phase, Turn};
 use crate::net::{
+    admission::Denial,
     close::CloseReason,
     upgrade::{Form, Refusal, Status},
 };
@@ -15,7 +16,9 @@ impl Connection {
         let received = match &self.phase {
             // What it held goes with it, at the end of the turn.
             Phase::Ended => return 0,
-            Phase::Request(head) | Phase::Response(head, _) => head.len(),
+            Phase::Request(head) | Phase::Response(head, _) => {
+                head.len() + self.transport.handshake_bytes()
+            }
             Phase::Open(session) | Phase::Closing(session) => session.held_bytes(),
             Phase::Connecting(_)
             | Phase::ConnectingToProxy(_)
@@ -54,5 +57,16 @@ impl Connection {
             _ => self.end(turn),
         }
         self.reason.get_or_insert(reason);
+    }
+
+    /// Ends an upgrade under way for the sake of others, who have no place.
+    pub(crate) fn give_way(&mut self, turn: &mut Turn<'_>) {
+        let refusal = Denial::HandshakesFull.refusal();
+        if matches!(self.phase, Phase::Request(_)) && !self.transport.is_handshaking() {
+            self.send_control(refusal.response(Form::Whole, turn.id), turn);
+        }
+        let reason = CloseReason::Answered(refusal.to_string());
+        self.reason.get_or_insert(reason);
+        self.end(turn);
     }
 }

@@ -69,6 +69,8 @@ pub(crate) struct Encryption {
     tls: Connection,
     /// The first byte of the peer tells other protocols.
     first: Option<u8>,
+    /// Ciphertext that has come before the handshake was over.
+    handshake_bytes: usize,
     /// How it has ended, to be told when all plaintext before that was taken.
     end: Option<Incoming>,
     has_failed: bool,
@@ -92,6 +94,7 @@ impl Encryption {
         Self {
             tls,
             first: None,
+            handshake_bytes: 0,
             end: None,
             has_failed: false,
             is_closed: false,
@@ -101,6 +104,14 @@ impl Encryption {
     /// Nothing can be sent or received by the peer yet.
     pub(crate) fn is_handshaking(&self) -> bool {
         self.tls.is_handshaking()
+    }
+
+    /// What the peer makes it hold before it is known, at most: messages that have come in part.
+    pub(crate) fn handshake_bytes(&self) -> usize {
+        match self.is_handshaking() {
+            true => self.handshake_bytes,
+            false => 0,
+        }
     }
 
     /// It has failed: what still comes means nothing.
@@ -147,6 +158,7 @@ impl Encryption {
             }
             let has_more = self.process(was_handshaking);
             if was_handshaking && self.end.is_none() {
+                self.handshake_bytes += taken;
                 // Signing and checking takes its time, and others wait.
                 let is_drained = is_drained && !has_more;
                 let what = Incoming::Step;

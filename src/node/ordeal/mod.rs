@@ -7,6 +7,7 @@
 //! `WSMESH_ORDEAL=1000..9000` those seeds.
 
 mod course;
+mod crowd;
 mod ledger;
 mod peer;
 mod plan;

@@ -186,14 +186,21 @@ fn connections_that_say_nothing_are_bounded() {
         })
     };
     let others = [another(2), another(3)];
-    let (answer, _) = another(4).read_answer();
+    // All are taken. Who has most of them gives one up to who has none, the oldest first …
+    let mut newcomer = another(4);
+    newcomer.send(Raw::request(node.address(), "/"));
+    newcomer.expect_upgraded();
+    let (answer, _) = silent.remove(0).read_answer();
     assert!(answer.contains(" 503 "), "{answer}");
-    drop(others);
+    // … and not to who has as many.
+    let fourth = another(4);
+    let (answer, _) = another(2).read_answer();
+    assert!(answer.contains(" 503 "), "{answer}");
+    drop((others, fourth));
     // One of them goes on, another goes: two more have room.
     silent[0].send(Raw::request(node.address(), "/"));
     silent[0].expect_upgraded();
     peers.push(Raw::upgraded(node.address(), "/"));
-    silent.pop();
     eventually("there is room again", || status(node.address()) == 101);
     for peer in &mut peers {
         assert_eq!(peer.sync(), []);

@@ -58,6 +58,31 @@ fn a_handshake_that_is_not_done_in_time_is_given_up_whatever_comes() {
         .wait_for_count(4, "no TLS handshake within 400ms");
 }
 
+/// What has come of a message of the handshake is held, by the library, until it is whole.
+#[test]
+fn halves_of_large_handshakes_count_as_memory() {
+    const HALVES: usize = 40;
+    let authority = super::Authority::new("test");
+    let options = "--memory 1MiB --outbox 1MiB --max-message 256KiB --handshake-timeout 1h -v";
+    let node = listening(&authority.local("node"), options.split(' '));
+    // A ClientHello of 60 KiB, and three records of it.
+    let record = [&[0x16, 3, 1, 0x40, 0][..], &[0; 0x4000]].concat();
+    let mut half = record.repeat(3);
+    half[5..9].copy_from_slice(&[1, 0, 0xf0, 0]);
+    let halves: Vec<Raw> = (0..HALVES)
+        .map(|_| {
+            let mut raw = Raw::connect(node.address());
+            raw.send(&half);
+            raw
+        })
+        .collect();
+    let held = 3 * 0x4000 * HALVES;
+    let too_many = HALVES - (HALVES << 20) / held;
+    node.stderr
+        .wait_for_count(too_many, "this node is short of memory");
+    drop(halves);
+}
+
 /// So look load balancers whether somebody is there.
 #[test]
 fn who_connects_and_goes_is_no_news() {

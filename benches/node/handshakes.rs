@@ -1,0 +1,352 @@
+//! What floods of handshakes that never finish do to those that do: beside each flood and without it in turns.
+//!
+//! A node listens in clear and with TLS, with its bounds as they are by default. Somebody comes every few milliseconds:
+//! connects, upgrades, and waits for the answer to a ping. A flood from another address opens connections as long as
+//! it may, then goes on at its rate, and of all connections says what it says and no more; those that the node has given
+//! up or refused it replaces. It has the lowest priority of the core that it shares with who comes, so that what
+//! is measured is the node.
+
+use std::collections::VecDeque;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use clap::{Args, ValueEnum};
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
+use socket2::{Domain, SockRef, Socket, Type};
+
+use crate::keys::{Keys, NAME};
+use crate::subject::{Node, beside};
+use crate::{Arguments, Outcome, median};
+
+/// The slowest of a hundred handshakes beside a flood, of that without.
+const SLOWEST_MAX: f64 = 2.0;
+
+/// Connections that a flood opens at once, more than one address may have under way …
+const FLOOD_BEGINS_WITH: usize = 2500;
+/// … and then in a second.
+const FLOOD_RATE: f64 = 1000.0;
+/// It gives up none before the node does.
+const FLOOD_HOLDS: usize = 12_000;
+const FLOOD_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
+
+/// Between two who come.
+const REST: Duration = Duration::from_millis(3);
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What each connection of a flood says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum Flood {
+    Nothing,
+    HalfHead,
+    HalfHello,
+    Hello,
+}
+
+/// What a process of this benchmark does instead of measuring.
+#[derive(Args)]
+pub(crate) struct Errand {
+    #[arg(long, hide = true)]
+    flood: Option<Flood>,
+    /// Handshakes to be made and timed.
+    #[arg(long, hide = true)]
+    come: Option<usize>,
+    #[arg(long, hide = true)]
+    server: Option<SocketAddr>,
+    /// Where the certificate of the server is, if it speaks TLS.
+    #[arg(long, hide = true)]
+    keys: Option<PathBuf>,
+    /// Connections that a flood begins with.
+    #[arg(long, hide = true)]
+    begin: Option<usize>,
+}
+
+pub(crate) enum Role {
+    Flood(Flood, usize, SocketAddr),
+    Come(usize, SocketAddr, Option<PathBuf>),
+}
+
+impl Errand {
+    pub(crate) fn role(&self) -> Option<Role> {
+        let server = self.server?;
+        let flood = |flood| Role::Flood(flood, self.begin.unwrap_or(FLOOD_BEGINS_WITH), server);
+        let come = |times| Role::Come(times, server, self.keys.clone());
+        self.flood.map(flood).or_else(|| self.come.map(come))
+    }
+}
+
+impl Role {
+    pub(crate) fn run(self) -> Outcome<()> {
+        match self {
+            Self::Flood(flood, begin, server) => flood.run(begin, server),
+            Self::Come(times, server, folder) => {
+                let tls = folder.map(|folder| Keys::of(folder).client()).transpose()?;
+                for _ in 0..times {
+                    println!("{}", shake_hands(server, tls.as_ref())?.as_secs_f64() * 1e6);
+                    thread::sleep(REST);
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Returns whether nobody waits longer than wanted.
+pub(crate) fn run(arguments: &Arguments) -> Outcome<bool> {
+    let (times, rounds, begin) = match arguments.bench {
+        true => (400, 5, FLOOD_BEGINS_WITH),
+        false => (3, 1, 20),
+    };
+    let rounds = arguments.rounds.unwrap_or(rounds).max(1);
+    let keys = Keys::make()?;
+    let outcome = measure(&keys, times, rounds, begin);
+    keys.remove()?;
+    outcome
+}
+
+/// Beside one flood: pairs of p99 without it and with it, of one kind of handshake.
+struct Case {
+    flood: Flood,
+    kind: usize,
+    pairs: Vec<(f64, f64)>,
+}
+
+const KINDS: [&str; 2] = ["in clear", "with TLS"];
+
+fn measure(keys: &Keys, times: usize, rounds: usize, begin: usize) -> Outcome<bool> {
+    let mut cases: Vec<_> = Flood::value_variants()
+        .iter()
+        .flat_map(|&flood| {
+            (0..KINDS.len()).map(move |kind| Case {
+                flood,
+                kind,
+                pairs: Vec::new(),
+            })
+        })
+        .collect();
+    for round in 1..=rounds {
+        for case in &mut cases {
+            eprintln!(
+                "handshakes {} beside {:?}, round {round} of {rounds} …",
+                KINDS[case.kind], case.flood
+            );
+            let without = slowest(keys, case.kind, None, times, begin)?;
+            let with = slowest(keys, case.kind, Some(case.flood), times, begin)?;
+            case.pairs.push((without, with));
+        }
+    }
+    let mut is_met = true;
+    println!(
+        "| handshake | beside connections that say | p99 without | with | ratio | wanted |\n|---|---|---|---|---|---|"
+    );
+    for Case { flood, kind, pairs } in &cases {
+        let ratio = median(pairs.iter().map(|(without, with)| with / without));
+        let (without, with) = (
+            median(pairs.iter().map(|pair| pair.0)),
+            median(pairs.iter().map(|pair| pair.1)),
+        );
+        let (kind, said) = (KINDS[*kind], flood.said());
+        println!(
+            "| {kind} | {said} | {without:.0} µs | {with:.0} µs | {ratio:.2} | {SLOWEST_MAX:.2} |"
+        );
+        is_met &= ratio < SLOWEST_MAX;
+    }
+    println!();
+    Ok(is_met)
+}
+
+/// The slowest but one in a hundred of so many handshakes, in microseconds.
+fn slowest(
+    keys: &Keys,
+    kind: usize,
+    flood: Option<Flood>,
+    times: usize,
+    begin: usize,
+) -> Outcome<f64> {
+    let (cert, key) = (keys.cert(), keys.key());
+    let path = |path: &PathBuf| path.display().to_string();
+    let options = ["--tls-cert", &path(&cert), "--tls-key", &path(&key)];
+    let node = Node::listening(&["127.0.0.1:0", "wss://127.0.0.1:0"], &options)?;
+    let _flooding = flood.map(|flood| Flooding::start(flood, begin, &node));
+    let _flooding = _flooding.transpose()?;
+    let mut command = beside()?;
+    command.args(["--come", &times.to_string()]);
+    command.args(["--server", &node.addresses()[kind].to_string()]);
+    if kind == 1 {
+        command.arg("--keys").arg(keys.folder());
+    }
+    let output = command.stderr(Stdio::inherit()).output()?;
+    let lines = String::from_utf8(output.stdout)?;
+    let mut took = Vec::with_capacity(times);
+    for line in lines.lines() {
+        took.push(line.parse::<f64>()?);
+    }
+    if took.len() != times || !output.status.success() {
+        return Err(format!("{} of {times} handshakes came about", took.len()).into());
+    }
+    took.sort_by(f64::total_cmp);
+    Ok(took[(times * 99).div_ceil(100) - 1])
+}
+
+/// A flood, which ends with this.
+struct Flooding(Child);
+
+impl Flooding {
+    fn start(flood: Flood, begin: usize, node: &Node) -> Outcome<Self> {
+        let place = usize::from(flood.is_of_tls());
+        let name = flood.to_possible_value().ok_or("it has a name")?;
+        let program = beside()?;
+        // The command line of `taskset`, and that of `nice` before it.
+        let mut child = std::process::Command::new("nice")
+            .args(["-n", "19"])
+            .arg(program.get_program())
+            .args(program.get_args())
+            .args(["--flood", name.get_name(), "--begin", &begin.to_string()])
+            .args(["--server", &node.addresses()[place].to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let stdout = child.stdout.take().ok_or("it is piped")?;
+        let flooding = Self(child);
+        match BufReader::new(stdout).lines().next() {
+            Some(Ok(_)) => Ok(flooding),
+            _ => Err("the flood does not come about".into()),
+        }
+    }
+}
+
+impl Drop for Flooding {
+    fn drop(&mut self) {
+        // It may have gone by itself; either way it is gone afterwards.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Flood {
+    fn said(self) -> &'static str {
+        match self {
+            Self::Nothing => "nothing, where TLS is spoken",
+            Self::HalfHead => "half a request head",
+            Self::HalfHello => "half a ClientHello",
+            Self::Hello => "a ClientHello and nothing more",
+        }
+    }
+
+    /// Whether it floods where TLS is spoken.
+    fn is_of_tls(self) -> bool {
+        self != Self::HalfHead
+    }
+
+    fn words(self) -> Outcome<Vec<u8>> {
+        let hello = || {
+            let nobody = ClientConfig::builder_with_provider(Arc::new(
+                rustls::crypto::ring::default_provider(),
+            ))
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(rustls::RootCertStore::empty())
+            .with_no_client_auth();
+            let mut hello = Vec::new();
+            ClientConnection::new(Arc::new(nobody), NAME.try_into()?)?.write_tls(&mut hello)?;
+            Ok::<_, Box<dyn std::error::Error>>(hello)
+        };
+        Ok(match self {
+            Self::Nothing => Vec::new(),
+            Self::HalfHead => b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgr".to_vec(),
+            Self::HalfHello => {
+                let hello = hello()?;
+                hello[..hello.len() / 2].to_vec()
+            }
+            Self::Hello => hello()?,
+        })
+    }
+
+    /// Until standard input ends.
+    fn run(self, begin: usize, server: SocketAddr) -> Outcome<()> {
+        rlimit::increase_nofile_limit(u64::MAX)?;
+        let words = self.words()?;
+        let is_over = Arc::new(AtomicBool::new(false));
+        let until = Arc::clone(&is_over);
+        thread::spawn(move || {
+            let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+            until.store(true, Ordering::Relaxed);
+        });
+        let mut held = VecDeque::new();
+        for _ in 0..begin {
+            held.push_back(begun(server, &words)?);
+        }
+        println!("ready");
+        let (start, mut opened) = (Instant::now(), 0);
+        while !is_over.load(Ordering::Relaxed) {
+            while (opened as f64) < start.elapsed().as_secs_f64() * FLOOD_RATE {
+                held.push_back(begun(server, &words)?);
+                opened += 1;
+            }
+            while held.len() > FLOOD_HOLDS {
+                held.pop_front();
+            }
+            thread::sleep(Duration::from_micros(500));
+        }
+        Ok(())
+    }
+}
+
+/// A connection of a flood, which says what it says and no more.
+fn begun(server: SocketAddr, words: &[u8]) -> Outcome<Socket> {
+    let socket = Socket::new(Domain::for_address(server), Type::STREAM, None)?;
+    socket.bind(&SocketAddr::new(FLOOD_ADDRESS, 0).into())?;
+    socket.connect(&server.into())?;
+    socket.set_linger(Some(Duration::ZERO))?;
+    // The node may have hung up already.
+    let _ = socket.send(words);
+    Ok(socket)
+}
+
+/// Connects, upgrades, and has a ping answered: how long that takes.
+fn shake_hands(server: SocketAddr, tls: Option<&Arc<ClientConfig>>) -> Outcome<Duration> {
+    let start = Instant::now();
+    let stream = TcpStream::connect(server)?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    // A reset leaves no port that has to rest.
+    SockRef::from(&stream).set_linger(Some(Duration::ZERO))?;
+    match tls {
+        None => upgrade(stream)?,
+        Some(tls) => {
+            let tls = ClientConnection::new(Arc::clone(tls), NAME.try_into()?)?;
+            upgrade(StreamOwned::new(tls, stream))?;
+        }
+    }
+    Ok(start.elapsed())
+}
+
+fn upgrade(mut stream: impl Read + Write) -> Outcome<()> {
+    stream.write_all(
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+    )?;
+    let (mut heard, mut buffer) = (Vec::new(), [0; 1024]);
+    while !heard.ends_with(b"\r\n\r\n") {
+        let read = stream.read(&mut buffer)?;
+        heard.extend_from_slice(&buffer[..read]);
+        if read == 0 {
+            break;
+        }
+    }
+    if !heard.starts_with(b"HTTP/1.1 101 ") {
+        return Err(String::from_utf8_lossy(&heard).into());
+    }
+    // A ping without payload, masked, and its pong.
+    stream.write_all(&[0x89, 0x80, 0, 0, 0, 0])?;
+    let mut pong = [0; 2];
+    stream.read_exact(&mut pong)?;
+    match pong {
+        [0x8A, 0] => Ok(()),
+        _ => Err(format!("{pong:?} is no pong").into()),
+    }
+}
