@@ -65,7 +65,7 @@
 //! | `subprotocol` | core | what two nodes agree on before they speak |
 //! | `net` | shell | connections: from sockets to whole messages and back; who is a neighbor, who is in which channel, whom to dial; knows nothing of what messages mean |
 //! | `net::access` | pure but for reading | who may come in, and as what: tokens with their rights, pages of browsers |
-//! | `net::{upgrade, tunnel, session, outbox, dialer, channels, admission, arrivals, intake, backoff, keepalive, timer}` | pure | the decisions: no socket and no clock; of randomness only keys and masks, which must not be guessed |
+//! | `net::{upgrade, introduction, tunnel, session, outbox, dialer, channels, admission, arrivals, intake, backoff, keepalive, timer}` | pure | the decisions: no socket and no clock; of randomness only keys and masks, which must not be guessed |
 //! | `net::files` | shell | files that options name |
 //! | `net::tls` | shell | certificates and keys, from files; encrypting between `transport` and outbox, on sockets that others hold; what went wrong, in words |
 //! | `net::{kernel, transport, socket, listener, resolver}` | shell | the system calls; `kernel` is where sockets come from |
@@ -98,7 +98,7 @@
 //!   else is a plain peer, and that a server declines the offer is no reason not to be connected.
 //! - Who may come in is judged with the request head, before anything is kept of who asks; of a token nothing is kept
 //!   but its hash, and of what it allows two rights of the connection.
-//! - Whom a proxy asks for is known with the request head. Until then its connection counts among all, and for no
+//! - Whom a proxy asks for is known with the request head, or before it with the PROXY protocol. Until then its connection counts among all, and for no
 //!   address; from then on it is one of its client, in every respect.
 //! - A handshake waits for no more than one of each other address: those that have not upgraded are read in turns by network
 //!   and address, little of it in one turn of the loop, and when they have all their places, whose address has most of

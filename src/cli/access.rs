@@ -9,9 +9,10 @@ use super::typed::{switch, typed};
 
 /// Variables that keep somebody out: set to nothing they are an error and not unset, or a slip in a configuration file
 /// would open the node to all.
-pub(super) const GUARDS: [&str; 5] = [
+pub(super) const GUARDS: [&str; 6] = [
     "WSMESH_ALLOW",
     "WSMESH_DENY",
+    "WSMESH_PROXY_PROTOCOL",
     "WSMESH_TLS_CLIENT_CA",
     "WSMESH_TOKEN_FILE",
     "WSMESH_TRUST_FORWARDED_FOR",
@@ -82,6 +83,20 @@ pub(super) struct AccessOptions {
     #[arg(value_parser = typed::<Subnet>())]
     trust_forwarded_for: Vec<Subnet>,
 
+    /// Expect the PROXY protocol, version 2, from proxies at these addresses
+    ///
+    /// Each of their connections must begin with a header that says whose it is (send-proxy-v2 in HAProxy), before TLS if
+    /// that is spoken. All limits by address, --allow, --deny, output and logs then go by it. Others are not asked
+    /// for it. Not at --status. A list with commas, and may be repeated.
+    #[arg(
+        long,
+        env = "WSMESH_PROXY_PROTOCOL",
+        value_name = "CIDR",
+        value_delimiter = ','
+    )]
+    #[arg(value_parser = typed::<Subnet>())]
+    proxy_protocol: Vec<Subnet>,
+
     /// Let in pages of these origins (https://host[:port], null, any)
     ///
     /// A browser connects to wherever a page wants, so a page must come from the host that it connects to, or
@@ -106,6 +121,7 @@ impl From<AccessOptions> for AccessConfig {
             allow: options.allow,
             deny: options.deny,
             trusted_proxies: options.trust_forwarded_for,
+            introducing_proxies: options.proxy_protocol,
             origins: options.allow_origin,
         }
     }

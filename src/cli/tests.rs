@@ -69,7 +69,7 @@ fn every_option_reaches_its_place() {
          --retry-min 17ms --retry-max 18s --broadcast-scope mesh --relay off --network n \
          --advertise ws://a,ws://b --advertise ws://c --degree 6 --hops 7 --history 8s \
          --history-messages 9 --history-bytes 10KiB --max-publish-rate 19 --token-file t1 --peer-token-file t2 \
-         --token-in-url --proxy http://p --allow-origin null,https://a --allow 10.0.0.0/8,::1 --deny 10.0.0.7 --trust-forwarded-for 127.0.0.1 --bind wss://a:4 --tls-cert c1 --tls-key k1 \
+         --token-in-url --proxy http://p --allow-origin null,https://a --allow 10.0.0.0/8,::1 --deny 10.0.0.7 --trust-forwarded-for 127.0.0.1 --proxy-protocol 10.0.0.8 --bind wss://a:4 --tls-cert c1 --tls-key k1 \
          --memory 21MB \
          --max-publish-bytes 1MB,delay --max-publish-rate-per-address 22,delay --max-publish-bytes-per-address 2MB --max-handshake-rate 23 \
          --tls-client-ca a1 --tls-ca a2 --tls-client-cert c2 --tls-client-key k2 \
@@ -117,6 +117,7 @@ fn every_option_reaches_its_place() {
                 .to_vec(),
             deny: vec!["10.0.0.7".parse().unwrap()],
             trusted_proxies: vec!["127.0.0.1".parse().unwrap()],
+            introducing_proxies: vec!["10.0.0.8".parse().unwrap()],
             origins: vec!["null".parse().unwrap(), "https://a".parse().unwrap()],
         },
         tls: TlsConfig {

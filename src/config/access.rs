@@ -27,6 +27,9 @@ pub struct AccessConfig {
     /// is believed, so everything that goes by address goes by that of their clients. Default: none, and nobody
     /// is believed.
     pub trusted_proxies: Vec<Subnet>,
+    /// Proxies that say with the PROXY protocol, version 2, whose connection they pass on, before anything else
+    /// (`--proxy-protocol`). They have to, and are believed as [`Self::trusted_proxies`] are. Default: none.
+    pub introducing_proxies: Vec<Subnet>,
     /// Pages that browsers may connect from, beside those of the same host (`--allow-origin`).
     pub origins: Vec<AllowedOrigin>,
 }
@@ -34,13 +37,15 @@ pub struct AccessConfig {
 impl AccessConfig {
     /// Checks that what is given makes sense together.
     pub(super) fn check(&self) -> Result<(), ConfigError> {
-        if let Some(range) = self
-            .trusted_proxies
-            .iter()
-            .find(|range| range.is_everywhere())
-        {
-            let range = *range;
-            return Err(ConfigError::TrustsEverybody { range });
+        let believed = [
+            ("--trust-forwarded-for", &self.trusted_proxies),
+            ("--proxy-protocol", &self.introducing_proxies),
+        ];
+        for (flag, proxies) in believed {
+            if let Some(range) = proxies.iter().find(|range| range.is_everywhere()) {
+                let range = *range;
+                return Err(ConfigError::TrustsEverybody { flag, range });
+            }
         }
         match self.token_in_url && self.token_file.is_none() {
             true => Err(ConfigError::TokenInUrlUnused),

@@ -180,10 +180,12 @@ pub enum ConfigError {
     TokenInUrlUnused,
     /// Everybody is said to be a proxy.
     #[error(
-        "--trust-forwarded-for {range} believes everybody, so whoever connects could say to be somebody else: name \
+        "{flag} {range} believes everybody, so whoever connects could say to be somebody else: name \
          the addresses of your proxy"
     )]
     TrustsEverybody {
+        /// Which option says so.
+        flag: &'static str,
         /// What was given.
         range: Subnet,
     },

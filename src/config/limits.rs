@@ -40,6 +40,10 @@ pub const TLS_STEP_BYTES: usize = 32 * 1024;
 /// What any other read before the upgrade counts at least.
 pub const HANDSHAKE_READ_BYTES: usize = 2 * 1024;
 
+/// Bytes of what a proxy says with the PROXY protocol of whose connection it passes on. Addresses take some tens of
+/// them, and what is known of TLS between client and proxy a few hundred.
+pub const INTRODUCTION_BYTES_MAX: usize = 2048;
+
 /// Connections, of those that are there longest without upgrading, among which one is looked for that gives way.
 pub const GIVING_WAY_LOOKED_AT_MAX: usize = 64;
 

@@ -16,11 +16,12 @@ use crate::{mesh, net};
 pub type Target = fn(&[u8]);
 
 /// By name; see the head of this file.
-pub const TARGETS: [(&str, Target); 11] = [
+pub const TARGETS: [(&str, Target); 12] = [
     ("answers", net::fuzzing::feed_answer),
     ("control", mesh::fuzzing::feed_control),
     ("frames", mesh::fuzzing::feed_frame),
     ("heads", net::fuzzing::feed_request),
+    ("introductions", net::fuzzing::feed_introduction),
     ("pem", net::fuzzing::feed_pem),
     ("proxies", net::fuzzing::feed_tunnel),
     ("sessions", net::fuzzing::feed_session),

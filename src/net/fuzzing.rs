@@ -6,6 +6,7 @@ use tungstenite::protocol::Role;
 
 pub(crate) use super::{
     access::fuzzing::feed_tokens,
+    introduction::fuzzing::feed_introduction,
     tls::fuzzing::feed_pem,
     upgrade::fuzzing::{feed_answer, feed_request},
 };

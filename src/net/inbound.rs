@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::{
     CloseReason,
+    access::Caller,
     admission::Denial,
     connection::{Connection, Side},
     kernel::{self, Stream},
@@ -60,9 +61,9 @@ impl Network {
             access, admission, ..
         } = &mut self.shared;
         let was_full = admission.is_full();
-        // Whom a proxy asks for stands in its request.
-        let is_of_proxy = access.is_proxy(remote.ip());
-        let address = (!is_of_proxy).then(|| remote.ip());
+        // Whom a proxy asks for stands in its request, or before anything else.
+        let caller = access.caller(remote.ip());
+        let address = (caller == Caller::Itself).then(|| remote.ip());
         let admitted = match address {
             Some(address) if !access.admits(address) => Err(Denial::Barred),
             address => admission
@@ -83,7 +84,7 @@ impl Network {
         if let Some(encryption) = self.begin_encryption(&stream, remote, is_tls) {
             let token = self.insert(now, |token, turn| {
                 let side = Side::Accepted;
-                Connection::accepted(token, side, stream, encryption, remote, is_of_proxy, turn)
+                Connection::accepted(token, side, stream, encryption, remote, caller, turn)
             });
             self.note_unfinished(token);
         } else {
@@ -111,7 +112,8 @@ impl Network {
             self.status_connections += 1;
             let side = Side::Status { is_local };
             self.insert(now, |token, turn| {
-                Connection::accepted(token, side, stream, encryption, remote, false, turn)
+                let caller = Caller::Itself;
+                Connection::accepted(token, side, stream, encryption, remote, caller, turn)
             });
         }
     }

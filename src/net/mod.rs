@@ -26,6 +26,7 @@ mod inbound;
 #[cfg(test)]
 mod inspection;
 mod intake;
+mod introduction;
 mod keepalive;
 mod kernel;
 mod listener;

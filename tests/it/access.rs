@@ -344,6 +344,7 @@ fn a_variable_that_keeps_somebody_out_is_not_unset_by_a_slip() {
         ("WSMESH_TLS_CLIENT_CA", "--tls-client-ca"),
         ("WSMESH_TOKEN_FILE", "--token-file"),
         ("WSMESH_TRUST_FORWARDED_FOR", "--trust-forwarded-for"),
+        ("WSMESH_PROXY_PROTOCOL", "--proxy-protocol"),
     ] {
         let mut command = Node::command(["--bind", "127.0.0.1:0"]);
         command.env(name, "");

@@ -240,8 +240,12 @@ fn a_proxy_that_is_not_set_up_well_hears_so() {
 
 #[test]
 fn nobody_is_told_to_believe_everybody() {
-    for range in ["0.0.0.0/0", "10.0.0.0/8,::/0"] {
-        let mut node = Node::with(["--bind", "127.0.0.1:0", "--trust-forwarded-for", range]);
+    for (option, range) in [
+        ("--trust-forwarded-for", "0.0.0.0/0"),
+        ("--trust-forwarded-for", "10.0.0.0/8,::/0"),
+        ("--proxy-protocol", "::/0"),
+    ] {
+        let mut node = Node::with(["--bind", "127.0.0.1:0", option, range]);
         assert_eq!(node.wait_exit().code(), Some(2));
         node.stderr.wait_for("believes everybody");
     }

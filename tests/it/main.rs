@@ -24,6 +24,7 @@ mod forwarded;
 mod frames;
 mod house;
 mod idle;
+mod introduced;
 mod keepalive;
 mod library;
 mod mesh;

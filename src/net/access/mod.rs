@@ -31,6 +31,17 @@ pub(crate) struct Claim<'a> {
     pub(crate) url_token: Option<&'a str>,
 }
 
+/// Whose an accepted connection is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Caller {
+    /// Of who has opened it.
+    Itself,
+    /// Of a client of a proxy, which says in its request whom it asks for.
+    Forwarded,
+    /// … or which says so before anything else.
+    Introduced,
+}
+
 /// Whom this node lets in, and what it shows to others.
 pub(crate) struct Access {
     config: AccessConfig,
@@ -49,6 +60,10 @@ impl fmt::Debug for Access {
             .field("tokens", &self.tokens)
             .finish_non_exhaustive()
     }
+}
+
+fn is_in(ranges: &[Subnet], address: IpAddr) -> bool {
+    ranges.iter().any(|range| range.contains(address))
 }
 
 impl Access {
@@ -93,14 +108,21 @@ impl Access {
     /// Whether peers may connect from an address.
     pub(super) fn admits(&self, address: IpAddr) -> bool {
         let AccessConfig { allow, deny, .. } = &self.config;
-        let is_in = |ranges: &[Subnet]| ranges.iter().any(|range| range.contains(address));
-        (allow.is_empty() || is_in(allow)) && !is_in(deny)
+        (allow.is_empty() || is_in(allow, address)) && !is_in(deny, address)
     }
 
     /// Whether it is believed whom this address asks for.
     pub(super) fn is_proxy(&self, address: IpAddr) -> bool {
-        let proxies = &self.config.trusted_proxies;
-        proxies.iter().any(|range| range.contains(address))
+        is_in(&self.config.trusted_proxies, address)
+    }
+
+    /// Whose a connection from this address is.
+    pub(super) fn caller(&self, address: IpAddr) -> Caller {
+        match is_in(&self.config.introducing_proxies, address) {
+            true => Caller::Introduced,
+            false if self.is_proxy(address) => Caller::Forwarded,
+            false => Caller::Itself,
+        }
     }
 
     /// Whether people of other machines come in by an address of ours, whoever they are.

@@ -19,6 +19,7 @@ impl Connection {
             Phase::Request(head) | Phase::Response(head, _) => {
                 head.len() + self.transport.handshake_bytes()
             }
+            Phase::Introduction(introduction) => introduction.len(),
             Phase::Open(session) | Phase::Closing(session) => session.held_bytes(),
             Phase::Connecting(_)
             | Phase::ConnectingToProxy(_)

@@ -32,7 +32,9 @@ impl Connection {
     pub(crate) fn inspect(&self, limits: &Limits) -> Inspection {
         let stage = match self.phase {
             Phase::Connecting(_) | Phase::ConnectingToProxy(_) => Stage::Connecting,
-            Phase::Detour(_) | Phase::Request(_) | Phase::Response(..) => Stage::Upgrading,
+            Phase::Detour(_) | Phase::Introduction(_) | Phase::Request(_) | Phase::Response(..) => {
+                Stage::Upgrading
+            }
             Phase::Open(_) => Stage::Open,
             Phase::Closing(_) | Phase::Lingering | Phase::Ended => Stage::Closing,
         };

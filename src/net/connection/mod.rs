@@ -1,12 +1,13 @@
 //! One connection, from the first packet to the last.
 //!
 //! Dialed: `Connecting → Response → Open → Closing → Lingering → Ended`, through a proxy
-//! `ConnectingToProxy → Detour → Response → …`; accepted: the same from `Request` on. Any phase may go to `Ended` at once. What a connection knows it tells as [`Notice`]s;
+//! `ConnectingToProxy → Detour → Response → …`; accepted: the same from `Request` on, of some proxies from `Introduction` on. Any phase may go to `Ended` at once. What a connection knows it tells as [`Notice`]s;
 //! whom it tells is not its business.
 
 mod holding;
 #[cfg(test)]
 mod inspection;
+mod introducing;
 mod pacing;
 mod receiving;
 mod sending;
@@ -21,11 +22,12 @@ use bytes::Bytes;
 
 #[cfg(test)]
 pub(crate) use self::inspection::{Inspection, Stage};
+use self::introducing::Introduction;
 pub(crate) use self::receiving::Portion;
 
 use super::{
     Kind,
-    access::{Access, Rights},
+    access::{Access, Caller, Rights},
     admission::Admission,
     close::CloseReason,
     contexts::Contexts,
@@ -121,6 +123,8 @@ enum Phase {
     ConnectingToProxy(Box<Detour>),
     /// A proxy has been asked.
     Detour(Box<Detour>),
+    /// A proxy says whose it is.
+    Introduction(Box<Introduction>),
     /// What was received of a request head.
     Request(Vec<u8>),
     /// What was received of a response head, and what it is judged by.
@@ -177,14 +181,20 @@ impl Connection {
         stream: Stream,
         encryption: Option<Box<Encryption>>,
         remote: SocketAddr,
-        is_of_proxy: bool,
+        caller: Caller,
         turn: &mut Turn<'_>,
     ) -> Self {
-        let phase = Phase::Request(Vec::new());
+        let (phase, encryption) = match caller {
+            Caller::Itself | Caller::Forwarded => (Phase::Request(Vec::new()), encryption),
+            Caller::Introduced => {
+                let introduction = Introduction::new(encryption);
+                (Phase::Introduction(Box::new(introduction)), None)
+            }
+        };
         let timeout = turn.limits.handshake_timeout;
         let transport = Transport::new(stream, encryption);
         Self {
-            is_of_proxy,
+            is_of_proxy: caller != Caller::Itself,
             ..Self::new(token, side, transport, remote, phase, timeout, turn)
         }
     }
@@ -358,7 +368,8 @@ impl Connection {
 
     /// Accepted, admitted, and neither upgraded nor answered yet.
     pub(crate) fn is_handshaking(&self) -> bool {
-        self.side == Side::Accepted && matches!(self.phase, Phase::Request(_))
+        let is_under_way = matches!(self.phase, Phase::Request(_) | Phase::Introduction(_));
+        self.side == Side::Accepted && is_under_way
     }
 
     pub(crate) fn is_unanswered(&self) -> bool {
@@ -423,6 +434,7 @@ impl Connection {
             Phase::Connecting(_)
             | Phase::ConnectingToProxy(_)
             | Phase::Detour(_)
+            | Phase::Introduction(_)
             | Phase::Response(..)
             | Phase::Ended => self.end(turn),
         }
@@ -450,10 +462,12 @@ impl Connection {
             Phase::Connecting(_)
             | Phase::ConnectingToProxy(_)
             | Phase::Detour(_)
+            | Phase::Introduction(_)
             | Phase::Response(..) => {
                 let timeout = turn.limits.handshake_timeout;
                 let step = match &self.phase {
                     Phase::Detour(_) => "answer of the proxy",
+                    Phase::Introduction(_) => "header of the PROXY protocol",
                     Phase::Response(..) => "answer",
                     _ => "connection",
                 };

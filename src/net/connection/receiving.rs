@@ -3,6 +3,7 @@
 use std::{
     io::{self, ErrorKind},
     mem,
+    net::SocketAddr,
 };
 
 use super::{Connection, Notice, Phase, Side, Turn};
@@ -107,6 +108,10 @@ impl Connection {
         if !self.may_be_read(turn) {
             return None;
         }
+        let buffer = match &self.phase {
+            Phase::Introduction(introduction) => &mut buffer[..introduction.wanted()],
+            _ => buffer,
+        };
         let portion = match self.transport.receive(buffer) {
             Ok(Receipt::Bytes(len)) => Portion::of_bytes(len),
             Ok(Receipt::Step) => Portion {
@@ -170,9 +175,17 @@ impl Connection {
         turn: &mut Turn<'_>,
     ) -> Option<Notice> {
         self.work_detour(unread, turn);
+        self.work_introduction(unread, turn);
         match &mut self.phase {
             Phase::Detour(_) if is_end => {
                 let what = "the proxy has ended the connection".to_owned();
+                self.reason.get_or_insert(CloseReason::Failed(what));
+                self.end(turn);
+                None
+            }
+            // So look proxies whether somebody is there.
+            Phase::Introduction(_) if is_end => {
+                let what = "ended before the header of the PROXY protocol".to_owned();
                 self.reason.get_or_insert(CloseReason::Failed(what));
                 self.end(turn);
                 None
@@ -227,6 +240,7 @@ impl Connection {
             | Phase::Connecting(_)
             | Phase::ConnectingToProxy(_)
             | Phase::Detour(_)
+            | Phase::Introduction(_)
             | Phase::Ended => None,
         }
     }
@@ -297,6 +311,15 @@ impl Connection {
         let Some(client) = client else {
             return Ok(());
         };
+        self.become_client(client, turn)
+    }
+
+    /// From now on it is a connection of this client of a proxy, if that may come in.
+    pub(super) fn become_client(
+        &mut self,
+        client: SocketAddr,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), Refusal> {
         self.remote = client;
         if !turn.access.admits(client.ip()) {
             return Err(Denial::Barred.refusal());
