@@ -65,7 +65,7 @@
 //! | `subprotocol` | core | what two nodes agree on before they speak |
 //! | `net` | shell | connections: from sockets to whole messages and back; who is a neighbor, who is in which channel, whom to dial; knows nothing of what messages mean |
 //! | `net::access` | pure but for reading | who may come in, and as what: tokens with their rights, pages of browsers |
-//! | `net::{upgrade, introduction, tunnel, session, outbox, dialer, channels, admission, arrivals, intake, backoff, keepalive, timer}` | pure | the decisions: no socket and no clock; of randomness only keys and masks, which must not be guessed |
+//! | `net::{upgrade, introduction, tunnel, session, outbox, dialer, channels, admission, arrivals, intake, backoff, keepalive, spread, timer}` | pure | the decisions: no socket and no clock; of randomness only keys and masks, which must not be guessed |
 //! | `net::files` | shell | files that options name |
 //! | `net::tls` | shell | certificates and keys, from files; encrypting between `transport` and outbox, on sockets that others hold; what went wrong, in words |
 //! | `net::{kernel, transport, socket, listener, resolver}` | shell | the system calls; `kernel` is where sockets come from |
@@ -73,6 +73,7 @@
 //! | `mesh` | core | the protocol between nodes, without I/O: who is a neighbor of whom, which way messages take, that each is taken in once |
 //! | `node` | shell | the loop; the only place that sees connections and what messages mean |
 //! | `node::{relay, broadcast, intake}` | shell | what becomes of messages: between connections and mesh; the periodic broadcast; what is published of a stream |
+//! | `node::stopping` | shell | how a node goes: neighbors hear of it first and are closed last |
 //! | `node::memory` | shell | how much all peers together may make the node hold, and who gives it up |
 //! | `node::ordeal`, `net::kernel::simulated` (in tests) | shell | whole nodes on a simulated kernel and clock, made by a seed; what must hold after every turn |
 //! | `node::status` | shell | how the node stands, for who asks at the status listener |
@@ -131,6 +132,8 @@
 //! - What was received is worked through message by message; what the node answers to one is queued
 //!   before the next is looked at.
 //! - After the decision to close nothing but the Close is queued: no peer sees a silent gap.
+//! - A node that goes relays to the last, and what its plain peers say before they answer their Close is published: neighbors
+//!   are closed when no other peer is left. They have said by then that they count on it no more, unless there is no time.
 //! - Every connection has a deadline, but for an open one when pings are off.
 //! - Nothing that a peer sends ends the process, and every bound has an answer: a close code, an HTTP
 //!   status, a log line, a counter.

@@ -29,12 +29,21 @@ impl std::fmt::Debug for Signals {
 /// What has arrived.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Arrived {
-    /// It is to stop.
+    /// It is to stop: SIGINT.
     pub(crate) is_stop: bool,
+    /// It is to stop, and has time for it: SIGTERM.
+    pub(crate) is_drain: bool,
     /// It is to read its files again.
     pub(crate) is_reload: bool,
     /// It goes on after it was stopped, or is in the foreground of its terminal now.
     pub(crate) is_continued: bool,
+}
+
+impl Arrived {
+    /// It is to stop, in one way or the other.
+    pub(crate) fn is_end(self) -> bool {
+        self.is_stop || self.is_drain
+    }
 }
 
 impl Signals {
@@ -63,7 +72,8 @@ impl Signals {
         let mut arrived = Arrived::default();
         for signal in self.signals.pending() {
             match signal {
-                SIGINT | SIGTERM => arrived.is_stop = true,
+                SIGINT => arrived.is_stop = true,
+                SIGTERM => arrived.is_drain = true,
                 SIGCONT => arrived.is_continued = true,
                 _ => arrived.is_reload = true,
             }
@@ -73,6 +83,6 @@ impl Signals {
 
     /// Takes the signals that have arrived. Returns whether one of them asks to stop.
     pub(crate) fn is_stop_pending(&mut self) -> bool {
-        self.take().is_stop
+        self.take().is_end()
     }
 }

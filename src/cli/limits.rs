@@ -3,7 +3,7 @@
 use clap::Args;
 use wsmesh::config::{ByteRate, Count, Every, Limits, MessageRate, Size, SizeUpTo, Time, UpTo};
 
-use super::typed::typed;
+use super::typed::{switch, time_or_none, typed};
 
 const LIMITS: Limits = Limits::DEFAULT;
 
@@ -140,10 +140,25 @@ pub(super) struct LimitOptions {
     #[arg(value_parser = typed::<Time>(), default_value_t = Time(LIMITS.close_timeout))]
     close_timeout: Time,
 
-    /// Time for all peers to go after Ctrl-C
+    /// Time over which peers are closed after SIGTERM, or off
     ///
-    /// Or after SIGTERM. They have this time to take what is queued and to answer their Close;
-    /// then the node ends without them. A second Ctrl-C ends it at once.
+    /// One by one and at random, so that they do not come back all at once; few take less, a tenth
+    /// of a second each. Nobody new is let in meanwhile, and neighbors know that they have to find another way. With
+    /// off, or 0, all are closed at once, as after Ctrl-C. A second signal ends the node at once.
+    #[arg(long, env = "WSMESH_DRAIN", value_name = "TIME")]
+    #[arg(value_parser = time_or_none(), default_value_t = Every(LIMITS.drain))]
+    drain: Every,
+
+    /// Tell peers that the node will be back
+    ///
+    /// When it ends, they are closed with code 1012 (service restart) in place of 1001 (going away).
+    #[arg(long, env = "WSMESH_RESTART_NOTICE", value_parser = switch())]
+    pub(super) restart_notice: bool,
+
+    /// Time for all peers to go in the end
+    ///
+    /// After Ctrl-C, or when the time of --drain is over, they have this time to take what is queued and to answer
+    /// their Close; then the node ends without them.
     #[arg(long, env = "WSMESH_SHUTDOWN_TIMEOUT", value_name = "TIME")]
     #[arg(value_parser = typed::<Time>(), default_value_t = Time(LIMITS.shutdown_timeout))]
     shutdown_timeout: Time,
@@ -183,6 +198,7 @@ impl From<LimitOptions> for Limits {
             memory_bytes_max: options.memory.0,
             ping_interval: options.ping_interval.0,
             close_timeout: options.close_timeout.0,
+            drain: options.drain.0,
             shutdown_timeout: options.shutdown_timeout.0,
             retry_min: options.retry_min.0,
             retry_max: options.retry_max.0,

@@ -202,6 +202,7 @@ impl NodeOptions {
             access: self.access.into(),
             tls: self.tls.into(),
             status: self.status.into(),
+            restart_notice: self.limits.restart_notice,
             limits: self.limits.into(),
         };
         config.check().map_err(usage_error)?;

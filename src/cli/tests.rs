@@ -65,7 +65,7 @@ fn every_option_reaches_its_place() {
         "-b a:1,b:2 --bind [::1]:3 -p ws://a,ws://b/x -p ws://c --interval 2m --message {seq} \
          --echo --slow-peer drop-oldest --max-connections 11 --max-connections-per-address 12 --max-connections-per-network 20 \
          --max-handshakes 13 --handshake-timeout 14s --max-head 1KiB --max-message 64KiB \
-         --outbox 1MB --ping-interval off --close-timeout 15s --shutdown-timeout 16s \
+         --outbox 1MB --ping-interval off --close-timeout 15s --shutdown-timeout 16s --drain 24s --restart-notice \
          --retry-min 17ms --retry-max 18s --broadcast-scope mesh --relay off --network n \
          --advertise ws://a,ws://b --advertise ws://c --degree 6 --hops 7 --history 8s \
          --history-messages 9 --history-bytes 10KiB --max-publish-rate 19 --token-file t1 --peer-token-file t2 \
@@ -82,6 +82,7 @@ fn every_option_reaches_its_place() {
         peers: ["ws://a", "ws://b/x", "ws://c"]
             .map(|url| url.parse().unwrap())
             .to_vec(),
+        restart_notice: true,
         proxies: ProxyConfig {
             clear: Some("http://p".parse().unwrap()),
             tls: Some("http://p".parse().unwrap()),
@@ -151,6 +152,7 @@ fn every_option_reaches_its_place() {
             ping_interval: None,
             close_timeout: Duration::from_secs(15),
             shutdown_timeout: Duration::from_secs(16),
+            drain: Some(Duration::from_secs(24)),
             retry_min: Duration::from_millis(17),
             retry_max: Duration::from_secs(18),
         },
@@ -161,6 +163,9 @@ fn every_option_reaches_its_place() {
 
 #[test]
 fn what_can_be_switched_off_is_off() {
+    for text in ["off", "0", "0s"] {
+        assert_eq!(config(&format!("-b a:1 --drain {text}")).limits.drain, None);
+    }
     let config = config("-b a:1 --history off --max-publish-rate off --relay off");
     assert_eq!(config.mesh.history.age_max, None);
     assert_eq!(config.limits.publish_rate_max, None);

@@ -9,6 +9,7 @@ use clap::builder::TypedValueParser;
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use wsmesh::Printable;
+use wsmesh::config::{Every, EveryError};
 
 /// Parses a value with its own [`FromStr`] and lets its own error speak, which names what was
 /// typed; we add where it was typed.
@@ -33,6 +34,14 @@ pub(super) fn times() -> Typed<u8> {
     Typed(|text| {
         let number = text.trim().parse();
         number.map_err(|_| format!("`{}` is not a number from 0 to 255", Printable(text)))
+    })
+}
+
+/// A time, or none at all, which is `off` or nothing.
+pub(super) fn time_or_none() -> Typed<Every> {
+    Typed(|text| match text.trim() {
+        "0" | "0s" | "0ms" => Ok(Every(None)),
+        text => text.parse().map_err(|error: EveryError| error.to_string()),
     })
 }
 

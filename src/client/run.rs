@@ -396,7 +396,7 @@ impl Client<'_> {
         if arrived.is_continued {
             self.errand.on_ready(false);
         }
-        if arrived.is_stop {
+        if arrived.is_end() {
             if let Err(what) = self.errand.interrupt() {
                 self.failure = Some(ClientError::Failed(what));
             }

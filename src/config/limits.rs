@@ -78,6 +78,9 @@ pub const TELL_INTERVAL: Duration = Duration::from_secs(60);
 /// the answer back with a reset. After a Close it is [`Limits::close_timeout`].
 pub const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// Of the time over which peers are closed, so much for each at most: few are closed sooner than many.
+pub const DRAIN_PER_PEER: Duration = Duration::from_millis(100);
+
 /// Addresses of one name that are tried per dial; further ones are ignored.
 pub const ADDRESSES_PER_NAME_MAX: usize = 16;
 
@@ -349,8 +352,12 @@ pub struct Limits {
     /// Time a peer has to answer a Close before its connection is dropped. Default 5 s
     /// (`--close-timeout`).
     pub close_timeout: Duration,
-    /// Time between the first signal to stop and the end of the node when peers do not answer
-    /// their Close. Default 5 s (`--shutdown-timeout`).
+    /// Time over which plain peers are closed when the node is to end and has time for it, as after SIGTERM: one by one and
+    /// at random, so that they do not come back all at once. Few take less: [`DRAIN_PER_PEER`] for each. Default 10 s,
+    /// `None` (`off`) closes all at once (`--drain`).
+    pub drain: Option<Duration>,
+    /// Time that those who are left then have to go, neighbors too, which are closed when no other peer is left, or after
+    /// half of it. Then the node ends without them. Default 5 s (`--shutdown-timeout`).
     pub shutdown_timeout: Duration,
     /// Upper bound of the wait before a peer is dialed for the second time; doubles with every
     /// failure, the wait itself is random between zero and the bound. Default 1 s
@@ -389,6 +396,7 @@ impl Limits {
         memory_bytes_max: Some(512 * 1024 * 1024),
         ping_interval: Some(Duration::from_secs(30)),
         close_timeout: Duration::from_secs(5),
+        drain: Some(Duration::from_secs(10)),
         shutdown_timeout: Duration::from_secs(5),
         retry_min: Duration::from_secs(1),
         retry_max: Duration::from_secs(60),

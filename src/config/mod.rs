@@ -95,6 +95,8 @@ pub struct Config {
     pub tls: TlsConfig,
     /// Where the node shows what it does.
     pub status: StatusConfig,
+    /// Whether peers are told that the node will be back, with code 1012 in place of 1001 (`--restart-notice`).
+    pub restart_notice: bool,
     /// Bounds of everything that peers can make grow.
     pub limits: Limits,
 }
@@ -115,6 +117,7 @@ impl Default for Config {
             access: AccessConfig::default(),
             tls: TlsConfig::default(),
             status: StatusConfig::default(),
+            restart_notice: false,
             limits: Limits::default(),
         }
     }
@@ -273,6 +276,7 @@ impl Limits {
             ("--handshake-timeout", Some(self.handshake_timeout)),
             ("--ping-interval", self.ping_interval),
             ("--close-timeout", Some(self.close_timeout)),
+            ("--drain", self.drain),
             ("--shutdown-timeout", Some(self.shutdown_timeout)),
             ("--retry-min", Some(self.retry_min)),
             ("--retry-max", Some(self.retry_max)),

@@ -126,6 +126,13 @@ pub(super) enum Control {
     Redirect {
         urls: Vec<String>,
     },
+    /// The sender is about to go: try these in its place. It passes messages on to the last.
+    Leaving {
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        urls: Vec<String>,
+    },
+    /// The answer: the sender has looked for another way.
+    Noted,
     /// Whether a dial to this address of the receiver has found it.
     Reached {
         url: String,
@@ -173,7 +180,10 @@ impl Control {
                     return many("origins");
                 }
             }
-            Self::Shuffle { urls, .. } | Self::Shuffled { urls, .. } | Self::Redirect { urls }
+            Self::Shuffle { urls, .. }
+            | Self::Shuffled { urls, .. }
+            | Self::Redirect { urls }
+            | Self::Leaving { urls }
                 if urls.len() > URLS_MAX =>
             {
                 return many("addresses");
@@ -311,6 +321,17 @@ mod tests {
                     urls: vec!["ws://a:1/".to_owned()],
                 },
             ),
+            (
+                r#"{"type":"leaving","urls":["ws://a:1/"]}"#.to_owned(),
+                Control::Leaving {
+                    urls: vec!["ws://a:1/".to_owned()],
+                },
+            ),
+            (
+                r#"{"type":"leaving"}"#.to_owned(),
+                Control::Leaving { urls: Vec::new() },
+            ),
+            (r#"{"type":"noted"}"#.to_owned(), Control::Noted),
             (
                 r#"{"type":"reached","url":"ws://a:1/","ok":true}"#.to_owned(),
                 Control::Reached {

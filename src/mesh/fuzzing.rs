@@ -73,7 +73,8 @@ pub(crate) fn feed_control(bytes: &[u8]) {
         }
         Control::Shuffle { urls, .. }
         | Control::Shuffled { urls, .. }
-        | Control::Redirect { urls } => assert!(urls.len() <= URLS_MAX),
+        | Control::Redirect { urls }
+        | Control::Leaving { urls } => assert!(urls.len() <= URLS_MAX),
         Control::Beacon(beacon) => assert!(beacon.term <= NUMBER_MAX),
         _ => {}
     }

@@ -117,7 +117,12 @@ impl Mesh {
                 self.distance.on_round_trip(member.id, member.round_trip);
             }
             (Stage::Leaving | Stage::Probed { .. } | Stage::Banned, _) => {}
+            (Stage::Member(member), Control::Beacon(_)) if member.is_leaving => {
+                self.standing.ignored += 1;
+            }
             (Stage::Member(_), Control::Beacon(beacon)) => self.on_beacon(peer, beacon, now),
+            (Stage::Member(_), Control::Leaving { urls }) => self.on_leaving(peer, &urls, now),
+            (Stage::Member(_), Control::Noted) => self.on_noted(peer),
             (Stage::Member(member), Control::Tree { eager }) => member.is_eager = eager,
             (Stage::Member(_), Control::Shuffle { id, ttl, urls }) => {
                 self.on_shuffle(peer, id, ttl, urls, now);
@@ -172,7 +177,7 @@ impl Mesh {
     fn silent(&self, now: Instant) -> Vec<PeerKey> {
         let is_silent = |member: &Member| {
             let silence = now.saturating_duration_since(member.heard_at);
-            member.role == Role::Peer && silence > tree::PERIOD * 7 / 2
+            member.role == Role::Peer && !member.is_leaving && silence > tree::PERIOD * 7 / 2
         };
         let members = self.neighbors.members();
         let silent = members.filter(|(_, member)| is_silent(member));
@@ -199,7 +204,7 @@ impl Mesh {
             .is_some_and(|since| now.saturating_duration_since(since) >= ALONE_FOR);
         let role = match purpose {
             Some(Purpose::Verify(..) | Purpose::Measure) => Role::Probe,
-            _ if self.config.is_leaf => Role::Leaf,
+            _ if self.config.is_leaf || self.withdrawal.is_some() => Role::Leaf,
             _ => Role::Peer,
         };
         // A relay that begins takes what its neighbors keep: others may lack it.

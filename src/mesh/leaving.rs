@@ -163,6 +163,7 @@ impl Mesh {
         }
         self.tree.on_left(peer, has_members);
         self.missing.on_left(peer);
+        self.on_noted(peer);
         self.overlay.forget_routes(peer);
         let other = self
             .neighbors

@@ -10,6 +10,7 @@
 //! | `codec`, `control` | the frames, binary and JSON |
 //! | `neighbors` | the connections, and who is at their other ends |
 //! | `joining`, `leaving` | the first words on a connection and the last; two connections to one node |
+//! | `withdrawing` | what a node says and does that is about to go, and what the others do then |
 //! | `overlay`, `upkeep` | whom else this node knows; whom it connects to, and when |
 //! | `tree`, `distance` | the root, and by which neighbor messages come soonest; how near a node is to all |
 //! | `gossip` | messages: taken in once, passed on, announced, asked for |
@@ -37,6 +38,7 @@ mod tests;
 mod tree;
 mod upkeep;
 mod window;
+mod withdrawing;
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -48,7 +50,7 @@ use rand::rngs::Xoshiro256PlusPlus;
 pub(crate) use self::news::{News, Standing, Tied};
 use self::{
     control::Control, distance::Distance, history::History, missing::Missing, neighbors::Neighbors,
-    overlay::Overlay, patience::Patience, seen::Seen, tree::Tree,
+    overlay::Overlay, patience::Patience, seen::Seen, tree::Tree, withdrawing::Withdrawal,
 };
 use crate::{
     budget::Budget,
@@ -197,6 +199,8 @@ pub(crate) struct Mesh {
     torn_at: Option<Instant>,
     /// When it had its first neighbor: what is published from then on is not to be missed.
     begun_at: Option<Instant>,
+    /// Once this node is about to go.
+    withdrawal: Option<Withdrawal>,
     evictions: Budget,
     gap_news: Budget,
     /// How many messages of whom were missed and are not told yet.
@@ -250,6 +254,7 @@ impl Mesh {
             alone_since: Some(now),
             torn_at: None,
             begun_at: None,
+            withdrawal: None,
             evictions: Budget::new(EVICTIONS_BURST, EVICTIONS_INTERVAL, now),
             gap_news: Budget::new(1, GAP_NEWS_INTERVAL, now),
             untold_gaps: BTreeMap::new(),

@@ -67,6 +67,8 @@ pub(super) struct Member {
     pub(super) is_known_to_be_small: bool,
     /// It wants messages at once.
     pub(super) is_eager: bool,
+    /// It is about to go: it relays to the last, but is not counted on.
+    pub(super) is_leaving: bool,
     /// What we have told it that we want.
     pub(super) has_been_told_eager: bool,
     /// When we last wanted messages from it at once.
@@ -91,6 +93,7 @@ impl Member {
             round_trip: Duration::MAX,
             is_known_to_be_small: false,
             is_eager: true,
+            is_leaving: false,
             has_been_told_eager: true,
             wanted_at: None,
             to_announce: Vec::new(),
@@ -250,12 +253,11 @@ impl Neighbors {
         greeting.count()
     }
 
-    /// Neighbors that can be dialed, and those that cannot; one with two connections counts once.
+    /// Neighbors that can be dialed, and those that cannot; one with two connections counts once, and one that is
+    /// about to go no more.
     pub(super) fn degrees(&self) -> (usize, usize) {
-        let mut ids: Vec<_> = self
-            .members()
-            .map(|(_, m)| (m.id, m.is_dialable()))
-            .collect();
+        let staying = self.members().filter(|(_, member)| !member.is_leaving);
+        let mut ids: Vec<_> = staying.map(|(_, m)| (m.id, m.is_dialable())).collect();
         ids.sort_unstable();
         ids.dedup_by_key(|(id, _)| *id);
         let dialable = ids.iter().filter(|(_, is_dialable)| *is_dialable).count();

@@ -28,6 +28,8 @@ pub(super) const PERIOD: Duration = Duration::from_secs(5);
 /// from beside them or have never heard of one.
 const PATIENCE_HALVES: u32 = 7;
 const PATIENCE_HALVES_NEAR: u32 = 3;
+/// … and none, once the root has said that it goes.
+const PATIENCE_HALVES_TOLD: u32 = 0;
 /// Claims are spread over this time, so that mostly there is one.
 const CLAIM_SPREAD: Duration = Duration::from_secs(2);
 /// Who is nearer to the middle than the root, by an eighth and this, takes its place: not for less, since each new
@@ -67,8 +69,8 @@ pub(super) struct Tree {
     heard_at: Option<Instant>,
     /// This node's part of [`CLAIM_SPREAD`].
     claim_delay: Duration,
-    /// The root has gone from beside this node.
-    has_lost_root: bool,
+    /// For how long this node waits for a beacon, in halves of a period: less when the root has gone from beside it.
+    patience_halves: u32,
     /// Since when this node has known the root as such.
     root_since: Instant,
     /// How far this node stands from the others.
@@ -99,7 +101,7 @@ impl Tree {
             beacons: BTreeMap::new(),
             heard_at: None,
             claim_delay: rng.random_range(Duration::ZERO..CLAIM_SPREAD),
-            has_lost_root: false,
+            patience_halves: PATIENCE_HALVES,
             root_since: now,
             distance: DISTANCE_UNKNOWN,
             budget: Budget::new(BEACONS_BURST, PERIOD / 2, now),
@@ -123,9 +125,10 @@ impl Tree {
         self.newest.map_or(0, |beacon| beacon.hop)
     }
 
-    /// Neither the root nor below a parent: it cannot tell by which neighbor messages come.
+    /// Neither the root nor below a parent: it cannot tell by which neighbor messages come. A root that goes has nobody
+    /// below it for long.
     pub(super) fn is_lost(&self) -> bool {
-        self.parent.is_none() && !self.is_root()
+        self.parent.is_none() && (self.is_leaf || !self.is_root())
     }
 
     /// What this node tells its neighbors; nothing before it knows a root, and of a leaf never.
@@ -159,20 +162,42 @@ impl Tree {
         }
     }
 
-    /// A connection is gone. Returns whether the tree has changed for this node.
+    /// A connection is gone.
     pub(super) fn on_left(&mut self, peer: PeerKey, has_neighbors: bool) {
-        let beacon = self.beacons.remove(&peer);
-        if self.rival.is_some_and(|(rival, _)| rival == peer) {
-            self.rival = None;
-        }
-        if self.parent == Some(peer) {
-            self.has_lost_root = beacon.is_some_and(|beacon| beacon.hop == 0);
-            let rival = self.rival.map(|(rival, _)| rival);
-            self.follow(rival.or_else(|| self.nearer()));
+        if self.turn_from(peer) {
+            self.patience_halves = PATIENCE_HALVES_NEAR;
         }
         if !has_neighbors {
             self.heard_at = None;
         }
+    }
+
+    /// A neighbor is about to go: messages are to come by another one. If it is the root, there is to be a new one soon.
+    pub(super) fn on_leaving(&mut self, peer: PeerKey, now: Instant) {
+        if self.turn_from(peer) {
+            self.patience_halves = PATIENCE_HALVES_TOLD;
+            // From here on claims are spread as ever.
+            self.heard_at = Some(now);
+        }
+    }
+
+    /// This node is about to go: it takes part as a leaf does.
+    pub(super) fn withdraw(&mut self) {
+        self.is_leaf = true;
+    }
+
+    /// Counts on a neighbor no more. Returns whether the root was lost with it.
+    fn turn_from(&mut self, peer: PeerKey) -> bool {
+        let beacon = self.beacons.remove(&peer);
+        if self.rival.is_some_and(|(rival, _)| rival == peer) {
+            self.rival = None;
+        }
+        if self.parent != Some(peer) {
+            return false;
+        }
+        let rival = self.rival.map(|(rival, _)| rival);
+        self.follow(rival.or_else(|| self.nearer()));
+        beacon.is_some_and(|beacon| beacon.hop == 0)
     }
 
     /// How far this node stands from the others, in milliseconds of a round trip.
@@ -210,7 +235,7 @@ impl Tree {
         };
         self.newest = Some(own);
         self.follow(None);
-        self.has_lost_root = false;
+        self.patience_halves = PATIENCE_HALVES;
         self.heard_at = Some(now);
         true
     }
@@ -226,11 +251,9 @@ impl Tree {
         if self.is_root() {
             return Some(heard_at + PERIOD);
         }
-        let is_near = self.has_lost_root || self.newest.is_none();
-        let halves = if is_near {
-            PATIENCE_HALVES_NEAR
-        } else {
-            PATIENCE_HALVES
+        let halves = match self.newest {
+            None => PATIENCE_HALVES_NEAR,
+            Some(_) => self.patience_halves,
         };
         let silent_at = heard_at + PERIOD / 2 * halves + self.claim_delay;
         Some(
@@ -295,7 +318,7 @@ impl Tree {
             self.root_since = now;
         }
         self.heard_at = Some(now);
-        self.has_lost_root = false;
+        self.patience_halves = PATIENCE_HALVES;
         match self.parent {
             Some(parent) if is_same && parent != from => self.rival = Some((from, now)),
             _ => self.follow(Some(from)),

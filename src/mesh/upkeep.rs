@@ -48,7 +48,7 @@ impl Mesh {
     /// A neighbor has come or gone.
     pub(super) fn on_change(&mut self, now: Instant) {
         self.walk_interval = SHUFFLE_INTERVAL_FEW;
-        if self.neighbors.has_members() && self.has_few_neighbors() {
+        if self.neighbors.has_members() && self.has_few_neighbors() && self.withdrawal.is_none() {
             let soon = self.in_about(SHUFFLE_INTERVAL_FEW, now);
             let shuffle = self.timers.shuffle.get_or_insert(soon);
             *shuffle = soon.min(*shuffle);
@@ -88,6 +88,12 @@ impl Mesh {
         self.overlay.expire(now);
         self.close_late(now);
         self.settle_all_doubles(now);
+        if self.withdrawal.is_some() {
+            let timers = &mut self.timers;
+            (timers.shuffle, timers.rotate) = (None, None);
+            (timers.revive, timers.measure) = (None, None);
+            return;
+        }
         self.wake_resting(|rest| matches!(rest, Rest::Until(until) if until <= now));
         if let Some(end) = self.overlay.next_rest_end() {
             self.wake_upkeep(end);
@@ -234,7 +240,8 @@ impl Mesh {
             let url = member.urls.first().filter(|url| {
                 !self.overlay.is_configured(url) && !self.neighbors.has_dialed(url)
             })?;
-            (member.reach == Reach::Claimed).then(|| (peer, member.id, url.clone()))
+            let is_claimed = member.reach == Reach::Claimed && !member.is_leaving;
+            is_claimed.then(|| (peer, member.id, url.clone()))
         });
         let Some((peer, id, url)) = claim else {
             return;
@@ -431,6 +438,7 @@ impl Mesh {
     /// Where this node is, and neighbors that it has reached itself.
     fn urls_for_walk(&mut self, to: PeerKey) -> Vec<String> {
         let own = self.config.advertise.iter().chain(self.overlay.reached());
+        let own = own.filter(|_| self.withdrawal.is_none());
         let own: Vec<_> = own.cloned().collect();
         let others = self.verified_urls(to);
         self.told(to, own.into_iter().chain(others), URLS_MAX)
@@ -447,7 +455,8 @@ impl Mesh {
     /// Addresses at which this node has reached neighbors other than `to`, in random order.
     fn verified_urls(&mut self, to: PeerKey) -> Vec<PeerUrl> {
         let others = self.neighbors.members().filter(|(peer, _)| *peer != to);
-        let mut urls: Vec<_> = others
+        let staying = others.filter(|(_, member)| !member.is_leaving);
+        let mut urls: Vec<_> = staying
             .filter_map(|(_, m)| m.verified_url())
             .cloned()
             .collect();

@@ -16,6 +16,8 @@ pub(crate) enum CloseReason {
     ByPeer(Option<u16>, String),
     /// This node stops: 1001.
     Shutdown,
+    /// … and will be back: 1012.
+    Restart,
     /// The peer broke the protocol: 1002.
     Protocol(String),
     /// The peer sent text that is not UTF-8: 1007.
@@ -55,6 +57,7 @@ impl CloseReason {
     pub(crate) fn frame(&self) -> Option<(CloseCode, String)> {
         let code = match self {
             Self::Shutdown => CloseCode::Away,
+            Self::Restart => CloseCode::Restart,
             Self::Protocol(_) => CloseCode::Protocol,
             Self::NotUtf8 => CloseCode::Invalid,
             Self::Silent(_) | Self::TooFast(_) => CloseCode::Policy,
@@ -93,6 +96,7 @@ impl fmt::Display for CloseReason {
                 write!(f, "closed by peer with code {code} ({})", Printable(reason))
             }
             Self::Shutdown => write!(f, "node is stopping"),
+            Self::Restart => write!(f, "node is restarting"),
             Self::Protocol(what) => write!(f, "protocol error: {what}"),
             Self::NotUtf8 => write!(f, "text is not UTF-8"),
             Self::Silent(time) => write!(f, "nothing received for {time:.1?}"),

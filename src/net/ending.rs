@@ -1,12 +1,14 @@
 //! How connections end: closed with a reason, or ended without a word; and what is told and counted then.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{
     CloseReason, Event, Kind, Token,
     connection::{Connection, Side},
+    listener::Entrance,
     network::{Network, name_of},
     sending::{channel_of, has_channel},
+    spread::Spread,
 };
 
 impl Network {
@@ -19,17 +21,63 @@ impl Network {
         });
     }
 
-    /// Accepts and dials nobody any more, and closes every connection with 1001.
-    pub(crate) fn stop(&mut self, now: Instant) {
-        self.listeners.close();
+    /// Lets nobody new in, and dials nobody any more; those that are connecting hear why. Who looks at the node still
+    /// can.
+    pub(crate) fn shut_out(&mut self, now: Instant) {
+        self.listeners.close(Entrance::Peers);
         self.dialer.stop();
-        let tokens: Vec<_> = self
-            .connections
-            .iter()
+        let connections = self.connections.iter().map(|(_, connection)| connection);
+        let connecting = connections.filter(|connection| {
+            let is_dialing = matches!(connection.side(), Side::Dialed(_));
+            connection.is_handshaking() || is_dialing && !connection.was_open()
+        });
+        let connecting: Vec<_> = connecting.map(Connection::token).collect();
+        for token in connecting {
+            self.part(token, now);
+        }
+    }
+
+    /// How long it takes to let the plain peers go that are here now, within this time at most.
+    pub(crate) fn time_to_drain(&self, over: Duration) -> Duration {
+        Spread::time_for(self.plain_peers(), over)
+    }
+
+    /// Closes the plain peers one by one, within this time at most; neighbors stay until [`Self::stop`]. Returns how long
+    /// it takes.
+    pub(crate) fn drain(&mut self, over: Duration, now: Instant) -> Duration {
+        let connections = self.connections.iter().map(|(_, connection)| connection);
+        let plain = connections.filter(|it| it.is_open() && it.kind() == Kind::Plain);
+        let plain: Vec<_> = plain.map(Connection::token).collect();
+        let over = Spread::time_for(plain.len(), over);
+        self.leaving = Spread::new(plain, over, now, &mut self.rng);
+        self.let_go(now);
+        over
+    }
+
+    /// Closes those whose time has come.
+    pub(super) fn let_go(&mut self, now: Instant) {
+        while let Some(token) = self.leaving.pop_due(now) {
+            self.part(token, now);
+        }
+    }
+
+    /// Closes a connection because the node goes.
+    pub(crate) fn part(&mut self, token: Token, now: Instant) {
+        self.close(token, self.farewell.clone(), now);
+    }
+
+    /// Nobody can connect any more, nobody is dialed, and every connection is closed with 1001 or 1012.
+    pub(crate) fn stop(&mut self, now: Instant) {
+        for entrance in [Entrance::Peers, Entrance::Status] {
+            self.listeners.close(entrance);
+        }
+        self.dialer.stop();
+        let connections = self.connections.iter();
+        let tokens: Vec<_> = connections
             .map(|(_, connection)| connection.token())
             .collect();
         for token in tokens {
-            self.close(token, CloseReason::Shutdown, now);
+            self.part(token, now);
         }
     }
 

@@ -25,6 +25,8 @@ struct Listener {
     address: SocketAddr,
     is_tls: bool,
     entrance: Entrance,
+    /// By which the poll knows it.
+    index: usize,
     /// There may be more to accept; the poll tells only once.
     is_ready: bool,
 }
@@ -71,6 +73,7 @@ impl Listeners {
             address,
             is_tls,
             entrance,
+            index: self.count(),
             is_ready: false,
         });
         Ok(address)
@@ -89,7 +92,8 @@ impl Listeners {
 
     /// The poll says that there is something to accept.
     pub(crate) fn on_ready(&mut self, index: usize) {
-        if let Some(listener) = self.listeners.get_mut(index) {
+        let mut listeners = self.listeners.iter_mut();
+        if let Some(listener) = listeners.find(|listener| listener.index == index) {
             listener.is_ready = true;
         }
     }
@@ -111,9 +115,10 @@ impl Listeners {
         self.paused_until.is_none() && self.is_any_ready()
     }
 
-    /// Closes the sockets; connections not yet accepted are refused by the kernel.
-    pub(crate) fn close(&mut self) {
-        self.listeners.clear();
+    /// Closes the sockets that are for this; connections not yet accepted are refused by the kernel.
+    pub(crate) fn close(&mut self, entrance: Entrance) {
+        self.listeners
+            .retain(|listener| listener.entrance != entrance);
     }
 
     pub(crate) fn accept(&mut self, now: Instant) -> Accepted {

@@ -43,6 +43,7 @@ mod sending;
 mod session;
 mod shared;
 mod socket;
+mod spread;
 mod timer;
 mod tls;
 mod token;

@@ -8,7 +8,7 @@ use rand::rngs::SmallRng;
 use slab::Slab;
 
 use super::{
-    Event, FilesError, Kernel, Kind, PeerName, Source, Token,
+    CloseReason, Event, FilesError, Kernel, Kind, PeerName, Source, Token,
     agenda::Agenda,
     arrivals::Unfinished,
     channels::Channels,
@@ -21,6 +21,7 @@ use super::{
     resolver::Resolver,
     sending::{channel_of, has_channel, warn_shedding},
     shared::Shared,
+    spread::Spread,
     tls,
     token::Generation,
 };
@@ -75,6 +76,9 @@ pub(crate) struct Network {
     pub(super) exhaustion_news: News,
     pub(super) dialer: Dialer,
     pub(super) resolver: Resolver,
+    /// Why connections are closed when the node goes, and those whose time comes by and by.
+    pub(super) farewell: CloseReason,
+    pub(super) leaving: Spread,
     pub(super) rng: SmallRng,
 }
 
@@ -109,6 +113,11 @@ impl Network {
             exhaustion_news: News::default(),
             dialer: Dialer::new(&config.peers, &config.proxies, &config.limits),
             resolver: Resolver::new(waker),
+            farewell: match config.restart_notice {
+                false => CloseReason::Shutdown,
+                true => CloseReason::Restart,
+            },
+            leaving: Spread::default(),
             rng,
             shared: Shared::new(config, id),
         }
@@ -191,6 +200,7 @@ impl Network {
             self.shared.next_deadline(),
             self.listeners.next_deadline(),
             self.dialer.next_deadline(now),
+            self.leaving.next_deadline(),
         ];
         deadlines.into_iter().flatten().min()
     }
@@ -210,7 +220,7 @@ impl Network {
         self.events.pop_front()
     }
 
-    /// Does what is due: deadlines of connections, and dialing.
+    /// Does what is due: deadlines of connections, those that are to go, and dialing.
     pub(crate) fn expire(&mut self, now: Instant) {
         for _ in 0..limits::DEADLINES_PER_TURN {
             let Some(token) = self.shared.pop_due(now) else {
@@ -221,6 +231,7 @@ impl Network {
                 None
             });
         }
+        self.let_go(now);
         self.start_dials(now);
     }
 

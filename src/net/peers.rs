@@ -67,6 +67,12 @@ impl Network {
         plain.map(Connection::token)
     }
 
+    /// Plain peers that are connected, those that are being closed included.
+    pub(crate) fn plain_peers(&self) -> usize {
+        let counters = &self.shared.counters;
+        (counters.peers - counters.neighbor_connections) as usize
+    }
+
     /// Accepted connections that have not upgraded yet.
     pub(crate) fn handshaking(&self) -> usize {
         self.shared.admission.handshaking()

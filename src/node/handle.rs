@@ -4,8 +4,9 @@ use std::{
     mem,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicU8, Ordering},
     },
+    time::Duration,
 };
 
 use mio::Waker;
@@ -16,11 +17,17 @@ use crate::{
     message::Message,
 };
 
+/// How a node is to end: not yet, by and by, at once.
+const GOES_ON: u8 = 0;
+const DRAINS: u8 = 1;
+const STOPS: u8 = 2;
+
 /// What the threads share with the loop.
 #[derive(Debug)]
 pub(super) struct Mailbox {
     waker: Arc<Waker>,
-    is_stopping: AtomicBool,
+    /// One of the ends below.
+    end: AtomicU8,
     queue: Mutex<Queue>,
     message_bytes_max: usize,
     queue_bytes_max: usize,
@@ -48,7 +55,7 @@ impl Mailbox {
     pub(super) fn new(waker: Arc<Waker>, limits: &Limits) -> Self {
         Self {
             waker,
-            is_stopping: AtomicBool::new(false),
+            end: AtomicU8::new(GOES_ON),
             queue: Mutex::default(),
             message_bytes_max: limits.message_bytes_max,
             queue_bytes_max: limits.outbox_bytes_max,
@@ -56,8 +63,13 @@ impl Mailbox {
         }
     }
 
-    pub(super) fn is_stopping(&self) -> bool {
-        self.is_stopping.load(Ordering::Acquire)
+    /// Whether the node is to end, and over which time it lets its peers go; `drain` where there is time for it.
+    pub(super) fn end(&self, drain: Duration) -> Option<Duration> {
+        match self.end.load(Ordering::Acquire) {
+            GOES_ON => None,
+            DRAINS => Some(drain),
+            _ => Some(Duration::ZERO),
+        }
     }
 
     pub(super) fn take(&self) -> Vec<Posted> {
@@ -125,7 +137,17 @@ impl Handle {
 
     /// Asks the node to close its connections and end, as Ctrl-C does. Returns at once.
     pub fn stop(&self) {
-        self.mailbox.is_stopping.store(true, Ordering::Release);
+        self.end(STOPS);
+    }
+
+    /// Asks the node to let its peers go one by one, within [`Limits::drain`], and end, as SIGTERM does. Returns at once;
+    /// [`Self::stop`] hurries it.
+    pub fn drain(&self) {
+        self.end(DRAINS);
+    }
+
+    fn end(&self, how: u8) {
+        self.mailbox.end.fetch_max(how, Ordering::AcqRel);
         self.wake();
     }
 

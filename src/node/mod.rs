@@ -14,6 +14,7 @@ mod memory;
 mod ordeal;
 mod relay;
 mod status;
+mod stopping;
 
 use std::{
     io,
@@ -36,6 +37,7 @@ use self::{
     memory::Memory,
     relay::{Relay, Turn},
     status::Status,
+    stopping::State,
 };
 pub use self::{
     error::{RunError, StartError},
@@ -45,7 +47,7 @@ pub use self::{
 use crate::{
     config::{Config, Limits, PeerUrl},
     feed::Input,
-    net::{Entrance, Event, Kernel, Network, Readiness, Source},
+    net::{Entrance, Event, Kernel, Kind, Network, Readiness, Source},
     node_id::NodeId,
     output::Output,
     signals::{Arrived, Signals},
@@ -70,15 +72,6 @@ pub struct Node {
     limits: Limits,
     dials: bool,
     state: State,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    Running,
-    /// Closing, until all peers have answered or this time has come.
-    Stopping {
-        until: Instant,
-    },
 }
 
 /// What the loop does after a turn.
@@ -177,8 +170,8 @@ impl Node {
         self.intake = Some(intake);
     }
 
-    /// Stops on SIGINT and SIGTERM as [`Handle::stop`] does; the second one ends the process at once
-    /// with status 1. SIGHUP reads the files of tokens and of TLS again; connections stay, and if a file is wrong, an error
+    /// Stops on SIGINT as [`Handle::stop`] does, and on SIGTERM as [`Handle::drain`]; the second one of them ends the
+    /// process at once with status 1. SIGHUP reads the files of tokens and of TLS again; connections stay, and if a file is wrong, an error
     /// is logged and what was read before stays in force.
     ///
     /// # Errors
@@ -272,7 +265,7 @@ impl Node {
         }
         self.network.expire(now);
         self.handle_events(now, output);
-        if self.state == State::Running {
+        if self.takes_part() {
             let mut turn = Turn {
                 network: &mut self.network,
                 output,
@@ -282,10 +275,11 @@ impl Node {
             if self.broadcast.is_due(now) {
                 self.broadcast.send(&mut self.relay, &mut turn);
             }
-            if let Some(intake) = &mut self.intake
+            if self.state == State::Running
+                && let Some(intake) = &mut self.intake
                 && intake.work(&mut self.relay, &mut turn)
             {
-                self.stop(now);
+                self.go(Duration::ZERO, now);
             }
         }
         loop {
@@ -294,8 +288,9 @@ impl Node {
             let is_any_closed = self
                 .memory
                 .keep_within(&mut self.network, &mut self.relay, now);
+            let goes_on = self.go_on(now);
             // Those who were lost may be told to others. Each round has fewer who can be.
-            if !self.handle_events(now, output) && !is_any_closed {
+            if !self.handle_events(now, output) && !is_any_closed && !goes_on {
                 break;
             }
         }
@@ -328,13 +323,14 @@ impl Node {
         if self.network.has_work() || intake.is_some_and(|intake| intake.has_work(&self.network)) {
             return Some(Duration::ZERO);
         }
-        let own = match self.state {
-            State::Running => [
+        let own = match self.takes_part() {
+            true => [
+                self.stage_end(),
                 self.broadcast.next_deadline(),
                 self.relay.next_deadline(),
                 intake.and_then(Intake::next_deadline),
             ],
-            State::Stopping { until } => [Some(until), None, None],
+            false => [self.stage_end(), None, None, None],
         };
         let deadlines = own.into_iter().chain([self.network.next_deadline(now)]);
         let next = deadlines.flatten().min();
@@ -357,7 +353,18 @@ impl Node {
                         .answer(page, form, turn.network, &self.relay, now);
                     turn.network.reply(from, answer, now);
                 }
-                event => self.relay.on_event(event, &mut turn),
+                event => {
+                    let opened = match event {
+                        Event::Opened(peer) if self.state != State::Running => Some(peer),
+                        _ => None,
+                    };
+                    self.relay.on_event(event, &mut turn);
+                    // It was on its way when the others were let go.
+                    let late = opened.filter(|peer| turn.network.kind(*peer) == Some(Kind::Plain));
+                    if let Some(peer) = late {
+                        turn.network.part(peer, now);
+                    }
+                }
             }
             was_any = true;
         }
@@ -379,8 +386,8 @@ impl Node {
                 }
             }
         }
-        if self.mailbox.is_stopping() {
-            self.stop(now);
+        if let Some(over) = self.mailbox.end(self.limits.drain.unwrap_or_default()) {
+            self.go(over, now);
         }
     }
 
@@ -399,7 +406,10 @@ impl Node {
             self.reload();
         }
         if arrived.is_stop {
-            self.stop(now);
+            self.go(Duration::ZERO, now);
+        }
+        if arrived.is_drain {
+            self.go(self.limits.drain.unwrap_or_default(), now);
         }
     }
 
@@ -421,17 +431,6 @@ impl Node {
         if let Some(pin) = self.network.tls().own_pin() {
             log::info!("the key of this node in TLS is {pin}");
         }
-    }
-
-    fn stop(&mut self, now: Instant) {
-        if self.state != State::Running {
-            return;
-        }
-        self.state = State::Stopping {
-            until: now + self.limits.shutdown_timeout,
-        };
-        self.network.stop(now);
-        log::info!("stopping: connections to close: {}", self.network.len());
     }
 
     /// Asks the poll to tell when a blocked output takes more.

@@ -102,6 +102,16 @@ impl Relay {
         self.carry_out(turn);
     }
 
+    /// Tells the neighbors that this node is about to go.
+    pub(super) fn withdraw(&mut self, now: Instant) {
+        self.mesh.withdraw(now);
+    }
+
+    /// Whether they know, or have had their time.
+    pub(super) fn is_withdrawn(&self) -> bool {
+        self.mesh.is_withdrawn()
+    }
+
     /// What the messages that are kept for others take of memory.
     pub(super) fn history_bytes(&self) -> usize {
         self.mesh.history_bytes()
@@ -444,6 +454,7 @@ fn ending_of(reason: &CloseReason) -> Ending {
     match reason {
         CloseReason::ByPeer(code, _) => Ending::ByPeer(*code),
         CloseReason::Shutdown
+        | CloseReason::Restart
         | CloseReason::Protocol(_)
         | CloseReason::NotUtf8
         | CloseReason::TooBig(_)

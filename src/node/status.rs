@@ -20,6 +20,8 @@ pub(super) struct Status {
     ready_neighbors: usize,
     outbox_bytes_max: usize,
     accepts: bool,
+    /// The node is about to go.
+    pub(super) goes: bool,
 }
 
 impl Status {
@@ -32,6 +34,7 @@ impl Status {
             ready_neighbors: config.status.ready_neighbors,
             outbox_bytes_max: config.limits.outbox_bytes_max,
             accepts: !config.binds.is_empty(),
+            goes: false,
         }
     }
 
@@ -65,7 +68,7 @@ impl Status {
             id: self.id,
             network: &self.network_name,
             uptime: now.saturating_duration_since(self.made_at),
-            is_listening: listens || !self.accepts,
+            is_listening: !self.goes && (listens || !self.accepts),
             ready_neighbors: self.ready_neighbors,
             counters,
             handshaking: network.handshaking() as u64,

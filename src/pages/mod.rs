@@ -90,7 +90,7 @@ pub(crate) struct Snapshot<'a> {
     pub(crate) id: NodeId,
     pub(crate) network: &'a str,
     pub(crate) uptime: Duration,
-    /// It accepts peers, or has none to accept.
+    /// It accepts peers, or has none to accept, and goes on.
     pub(crate) is_listening: bool,
     pub(crate) ready_neighbors: usize,
     pub(crate) counters: Counters,

@@ -159,6 +159,7 @@ fn decisions_are_made_without_sockets() {
         "net/intake.rs",
         "net/outbox",
         "net/session.rs",
+        "net/spread.rs",
         "net/timer.rs",
         "net/tls",
         "net/upgrade",

@@ -19,6 +19,7 @@ mod configuration;
 mod dependencies;
 mod detour;
 mod dialing;
+mod draining;
 mod foreign;
 mod forwarded;
 mod frames;

@@ -9,9 +9,11 @@ use crate::support::{Frame, Lines, Node, Raw, RawListener, eventually, letters};
 
 #[test]
 fn ctrl_c_says_goodbye_and_ends_with_0() {
-    for signal in ["INT", "TERM"] {
+    for (signal, options) in [("INT", &[][..]), ("TERM", &["--drain", "off"])] {
         let listener = RawListener::bind();
-        let mut node = Node::listening(["--interval", "off", "--peers", &listener.url("/")]);
+        let url = listener.url("/");
+        let own = ["--interval", "off", "--peers", &url];
+        let mut node = Node::listening(own.iter().chain(options));
         let mut accepted = Raw::upgraded(node.address(), "/");
         let (mut dialed, _) = listener.accept_upgraded();
         let mut idle = Raw::connect(node.address());

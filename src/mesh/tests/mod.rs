@@ -8,3 +8,4 @@ mod joining;
 mod messages;
 mod missing;
 mod table;
+mod withdrawing;

@@ -44,6 +44,8 @@ pub(super) struct Table {
     /// Reasons of all Closes, and how often which URL was dialed.
     pub(super) closes: Vec<(u16, String)>,
     pub(super) dials: BTreeMap<String, usize>,
+    /// How often each node has dialed.
+    pub(super) dials_by: BTreeMap<usize, usize>,
     pub(super) rests: Vec<PeerUrl>,
 }
 
@@ -78,6 +80,7 @@ impl Table {
             news: Vec::new(),
             closes: Vec::new(),
             dials: BTreeMap::new(),
+            dials_by: BTreeMap::new(),
             rests: Vec::new(),
         }
     }
@@ -310,6 +313,7 @@ impl Table {
             Output::Dial(to) if self.dialed.values().any(|by| *by == (node, to.clone())) => {}
             Output::Dial(to) => {
                 *self.dials.entry(to.to_string()).or_default() += 1;
+                *self.dials_by.entry(node).or_default() += 1;
                 let there = (0..self.nodes.len()).find(|there| url(*there) == to);
                 let is_reachable = |there: &usize| {
                     let barred = [&self.undialable, &self.down];

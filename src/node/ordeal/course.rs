@@ -27,6 +27,8 @@ use crate::{
 
 /// Steps that an ordeal may take; more is a livelock.
 const STEPS_MAX: usize = 400_000;
+/// What is said is heard everywhere after so long.
+const ON_ITS_WAY_MAX: Duration = Duration::from_millis(500);
 /// Descriptors of a machine that lacks none.
 pub(super) const MANY: usize = 100_000;
 
@@ -68,7 +70,7 @@ pub(super) struct Course {
     outside: Host,
     now: Instant,
     members: Vec<Member>,
-    peers: Vec<Peer>,
+    pub(super) peers: Vec<Peer>,
     ledger: Ledger,
     deeds: Vec<(Instant, Deed)>,
     settled_at: Instant,
@@ -96,9 +98,18 @@ impl Drop for Confession {
 
 /// Runs the ordeal of a seed.
 pub(super) fn run(seed: u64) -> Outcome {
+    run_plan(seed, Plan::draw, |_| {})
+}
+
+/// Runs an ordeal that is made by `draw`, and lets `look` see what has come of it.
+pub(super) fn run_plan(
+    seed: u64,
+    draw: impl FnOnce(&mut SmallRng, Instant) -> Plan,
+    look: impl FnOnce(&Course),
+) -> Outcome {
     let mut rng = SmallRng::seed_from_u64(seed);
     let start = Instant::now();
-    let plan = Plan::draw(&mut rng, start);
+    let plan = draw(&mut rng, start);
     let world = World::new(rng.random(), plan.weather.clone(), start);
     let _confession = Confession {
         seed,
@@ -106,6 +117,7 @@ pub(super) fn run(seed: u64) -> Outcome {
     };
     let mut course = Course::new(plan, rng, world, start);
     course.go();
+    look(&course);
     course.finish()
 }
 
@@ -185,11 +197,12 @@ impl Course {
                     member.arrived.is_reload = true;
                 }
                 Deed::Interrupt { node } => self.members[node].interrupt(now),
+                Deed::Drain { node } => self.members[node].drain(now),
                 Deed::Stop { node } => {
                     let member = &mut self.members[node];
                     member.handle.stop();
                     member.is_woken = true;
-                    member.stop(now);
+                    member.stop(Duration::ZERO, now);
                 }
                 Deed::Weather(weather) => self.world.set_weather(weather),
             }
@@ -272,9 +285,12 @@ impl Course {
             }
         }
         for listener in met.iter().filter(|peer| peer.is_staying()) {
+            // Of what is said elsewhere when it hears the Close, some is on its way still.
+            let until = listener.closed_at.map(|at| at - ON_ITS_WAY_MAX);
+            let until = until.unwrap_or(self.now);
             for author in &met {
-                self.ledger
-                    .check(listener.number, author.number, self.settled_at);
+                let time = self.settled_at..until;
+                self.ledger.check(listener.number, author.number, time);
             }
         }
         self.outcome.deliveries = self.ledger.deliveries;
@@ -308,14 +324,20 @@ impl Member {
         }
     }
 
-    /// SIGINT or SIGTERM has come.
+    /// SIGINT has come.
     pub(super) fn interrupt(&mut self, now: Instant) {
         self.arrived.is_stop = true;
-        self.stop(now);
+        self.stop(Duration::ZERO, now);
     }
 
-    fn stop(&mut self, now: Instant) {
-        let until = now + self.node.limits.shutdown_timeout + LATE_MAX;
+    /// SIGTERM has come.
+    fn drain(&mut self, now: Instant) {
+        self.arrived.is_drain = true;
+        self.stop(self.node.limits.drain.unwrap_or_default(), now);
+    }
+
+    fn stop(&mut self, over: Duration, now: Instant) {
+        let until = now + over + self.node.limits.shutdown_timeout + LATE_MAX;
         self.stops_until.get_or_insert(until);
     }
 

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ops::Range,
     time::Instant,
 };
 
@@ -132,8 +133,8 @@ impl Ledger {
         self.deliveries += 1;
     }
 
-    /// Checks that one peer has heard all that another one has said while it was listening, and later than `from`.
-    pub(super) fn check(&self, listener: usize, author: usize, from: Instant) {
+    /// Checks that one peer has heard all that another one has said while it was listening and in that time.
+    pub(super) fn check(&self, listener: usize, author: usize, time: Range<Instant>) {
         let (Some(hearing), Some(saying)) =
             (self.listeners.get(&listener), self.publishers.get(&author))
         else {
@@ -144,13 +145,13 @@ impl Ledger {
         }
         let since = match hearing.node == saying.node {
             true => hearing.since,
-            false => hearing.since.max(from),
+            false => hearing.since.max(time.start),
         };
         let heard = hearing.heard.get(&author);
         let has_heard = |number: usize| heard.is_some_and(|(_, all)| all.contains(&number));
         for (number, said) in saying.said.iter().enumerate() {
             assert!(
-                *said <= since || has_heard(number),
+                *said <= since || *said >= time.end || has_heard(number),
                 "peer {listener} has not heard message {number} of peer {author}"
             );
         }

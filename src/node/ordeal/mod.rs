@@ -8,6 +8,7 @@
 
 mod course;
 mod crowd;
+mod draining;
 mod ledger;
 mod peer;
 mod plan;

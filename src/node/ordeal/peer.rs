@@ -106,8 +106,9 @@ pub(super) struct Peer {
     send_at: Option<Instant>,
     read_at: Option<Instant>,
     end_at: Option<Instant>,
-    /// The code of the Close that it has read.
+    /// The code of the Close that it has read, and when it has.
     pub(super) close_heard: Option<u16>,
+    pub(super) closed_at: Option<Instant>,
     /// The status that it was refused with; 0 if it has not heard all of it.
     pub(super) refused: Option<u16>,
 }
@@ -138,6 +139,7 @@ impl Peer {
             read_at: None,
             end_at,
             close_heard: None,
+            closed_at: None,
             refused: None,
         }
     }
@@ -299,6 +301,7 @@ impl Peer {
                         .map_or(1005, |code| u16::from_be_bytes([code[0], code[1]]));
                     world.note("close", self.number as u64, u64::from(code));
                     self.close_heard = Some(code);
+                    self.closed_at = Some(now);
                     if self.stage == Stage::Open {
                         self.outbox.extend(wire::frame(wire::CLOSE, true, &payload));
                         self.stage = Stage::Closing;

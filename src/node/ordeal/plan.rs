@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     Config,
-    config::{Limits, Rate, SlowPeer},
+    config::{Limits, PeerUrl, Rate, SlowPeer},
     net::simulated::Weather,
 };
 
@@ -45,8 +45,12 @@ pub(super) enum Deed {
     Reload {
         node: usize,
     },
-    /// SIGINT or SIGTERM.
+    /// SIGINT.
     Interrupt {
+        node: usize,
+    },
+    /// SIGTERM.
+    Drain {
         node: usize,
     },
     /// Another thread stops it.
@@ -88,9 +92,10 @@ impl Plan {
                 let at = start + BUSY.mul_f64(rng.random());
                 deeds.push((at, Deed::Reload { node }));
             }
-            let stop = match rng.random_bool(0.5) {
-                true => Deed::Interrupt { node },
-                false => Deed::Stop { node },
+            let stop = match rng.random_range(0..3) {
+                0 => Deed::Interrupt { node },
+                1 => Deed::Drain { node },
+                _ => Deed::Stop { node },
             };
             deeds.push((quiet_at + QUIET, stop));
         }
@@ -128,16 +133,24 @@ fn draw_weather(rng: &mut SmallRng) -> Weather {
     }
 }
 
-fn draw_config(rng: &mut SmallRng, node: usize) -> Config {
-    let url = |node: usize| {
-        let url = format!("ws://10.0.0.{}:{PORT}", node + 1);
-        url.parse().expect("it is a URL")
-    };
+fn url(node: usize) -> PeerUrl {
+    let url = format!("ws://10.0.0.{}:{PORT}", node + 1);
+    url.parse().expect("it is a URL")
+}
+
+/// A node of which nothing is said but where it is and whom it dials.
+pub(super) fn plain_config(node: usize, dials: impl Iterator<Item = usize>) -> Config {
     let bind = format!("10.0.0.{}:{PORT}", node + 1);
-    let mut config = Config {
+    Config {
         binds: vec![bind.parse().expect("it is an address")],
-        // Every node dials all before it; some dial one another at once.
-        peers: (0..node).map(url).collect(),
+        peers: dials.map(url).collect(),
+        interval: None,
+        ..Config::default()
+    }
+}
+
+fn draw_config(rng: &mut SmallRng, node: usize) -> Config {
+    let mut config = Config {
         interval: pick(rng, &[None, Some(SECOND), Some(10 * SECOND)]),
         slow_peer: pick(
             rng,
@@ -159,10 +172,12 @@ fn draw_config(rng: &mut SmallRng, node: usize) -> Config {
             ),
             ping_interval: pick(rng, &[None, Some(SECOND), Some(5 * SECOND)]),
             close_timeout: pick(rng, &[SECOND, 5 * SECOND]),
+            drain: pick(rng, &[None, Some(SECOND), Some(10 * SECOND)]),
             retry_max: 2 * SECOND,
             ..Limits::default()
         },
-        ..Config::default()
+        // Every node dials all before it; some dial one another at once.
+        ..plain_config(node, 0..node)
     };
     if node == 0 && rng.random_bool(0.3) {
         config.peers.push(url(1));
