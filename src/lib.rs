@@ -52,7 +52,8 @@
 //! accepted connection is one that has not sent its request yet, so that the deadline and the limits of upgrades
 //! hold for it. A step of a handshake takes time and counts against what handshakes have of the turn. The end is a
 //! close_notify before the socket's; a peer that leaves it out was cut off. SIGHUP makes `net::tls::Settings`
-//! anew of the files; each connection keeps what it began with.
+//! anew of the files; each connection keeps what it began with. So it is with what a configuration says that is told
+//! anew: `config` knows what of it can be in force at once, and the rest waits for the next start.
 //!
 //! ## Modules
 //!
@@ -69,11 +70,12 @@
 //! | `net::files` | shell | files that options name |
 //! | `net::tls` | shell | certificates and keys, from files; encrypting between `transport` and outbox, on sockets that others hold; what went wrong, in words |
 //! | `net::{kernel, transport, socket, listener, resolver}` | shell | the system calls; `kernel` is where sockets come from |
-//! | `net::{network, shared, peers, inbound, room, outbound, reading, sending, ending, memory, connection}` | shell | what ties the two together; `room`: who gives way to others before the upgrade; `memory`: what all connections hold |
+//! | `net::{network, shared, peers, inbound, room, outbound, reading, sending, ending, reloading, memory, connection}` | shell | what ties the two together; `room`: who gives way to others before the upgrade; `memory`: what all connections hold |
 //! | `mesh` | core | the protocol between nodes, without I/O: who is a neighbor of whom, which way messages take, that each is taken in once |
 //! | `node` | shell | the loop; the only place that sees connections and what messages mean |
 //! | `node::{relay, broadcast, intake}` | shell | what becomes of messages: between connections and mesh; the periodic broadcast; what is published of a stream |
 //! | `node::stopping` | shell | how a node goes: neighbors hear of it first and are closed last |
+//! | `node::reloading` | shell | what the node is told anew while it runs |
 //! | `node::memory` | shell | how much all peers together may make the node hold, and who gives it up |
 //! | `node::ordeal`, `net::kernel::simulated` (in tests) | shell | whole nodes on a simulated kernel and clock, made by a seed; what must hold after every turn |
 //! | `node::status` | shell | how the node stands, for who asks at the status listener |

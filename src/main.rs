@@ -12,7 +12,7 @@ use std::process::ExitCode;
 
 use wsmesh::{Config, Node, Printable, StartError};
 
-use crate::cli::{Cli, StreamOptions, Subcommand, usage_error};
+use crate::cli::{Cli, Reloading, StreamOptions, Subcommand, usage_error};
 use crate::console::{LogStream, StdinInput, StdoutOutput, start_logging};
 
 /// An option is wrong, or a file that it names.
@@ -68,6 +68,9 @@ fn run(config: Config, streams: &StreamOptions) -> Result<(), Box<dyn Error>> {
     let mut output = StdoutOutput::open(streams.format.clone(), streams.framing)?;
     let mut node = Node::new(config)?;
     node.handle_signals()?;
+    if let Some(mut options) = Reloading::of_process() {
+        node.reload_from(move || options.read());
+    }
     if let Some(intake) = streams.intake() {
         node.publish_from(Box::new(StdinInput::open()?), intake);
     }

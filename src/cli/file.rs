@@ -11,7 +11,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 use wsmesh::Printable;
 
-use super::check::CHECK_CONFIG;
+use super::{check::CHECK_CONFIG, one_line};
 
 /// The long name of the option that names the file, which a file cannot name.
 const FILE_OPTION: &str = "config";
@@ -197,12 +197,7 @@ fn try_out(
     let alone = command.clone().mut_args(|arg| arg.env(None));
     match alone.try_get_matches_from([program].into_iter().chain(words)) {
         Ok(_) => Ok(()),
-        Err(error) => {
-            let text = error.to_string();
-            let text = text.strip_prefix("error: ").unwrap_or(&text);
-            let what = text.split("\n\n").next().unwrap_or(text);
-            Err(what.replace('\n', " "))
-        }
+        Err(error) => Err(one_line(&error)),
     }
 }
 

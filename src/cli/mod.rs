@@ -15,6 +15,7 @@ mod logging;
 mod mesh;
 mod messages;
 mod proxy;
+mod reload;
 mod reporting;
 mod request;
 mod simulate;
@@ -29,11 +30,12 @@ use std::ffi::OsString;
 use std::fmt::Display;
 
 use clap::error::ErrorKind;
-use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser};
+use clap::{ArgAction, ArgMatches, Args, CommandFactory, FromArgMatches, Parser};
 use log::LevelFilter;
 use wsmesh::Config;
 use wsmesh::config::Template;
 
+pub(crate) use self::reload::Reloading;
 pub(crate) use self::streams::StreamOptions;
 use self::{
     access::AccessOptions,
@@ -42,7 +44,7 @@ use self::{
     check::{CHECK_CONFIG, CheckOptions},
     clients::{PubOptions, SubOptions},
     documents::{CompletionsOptions, ManOptions},
-    file::FileOptions,
+    file::{FileOptions, Settings},
     limits::LimitOptions,
     logging::LoggingOptions,
     mesh::MeshOptions,
@@ -224,10 +226,11 @@ fn read(words: Vec<OsString>) -> Result<Cli, clap::Error> {
         );
         return Err(usage_error(what));
     }
-    let settings = file::read(&command, &words).map_err(usage_error)?;
-    let command = file::apply(&settings, command);
-    let command = command.mut_subcommand(CHECK_CONFIG, |check| file::apply(&settings, check));
-    let matches = command.clone().try_get_matches_from(words)?;
+    let Said {
+        command,
+        settings,
+        matches,
+    } = Said::by(command, words)?;
     let mut cli = Cli::from_arg_matches(&matches)?;
     match (&mut cli.subcommand, matches.subcommand()) {
         (Some(Subcommand::Bench(options)), Some((_, matches))) => options.check_effects(matches)?,
@@ -237,6 +240,36 @@ fn read(words: Vec<OsString>) -> Result<Cli, clap::Error> {
         _ => {}
     }
     Ok(cli)
+}
+
+/// What is said by all sources together.
+struct Said {
+    command: clap::Command,
+    settings: Settings,
+    matches: ArgMatches,
+}
+
+impl Said {
+    /// By a command line, the environment, and the file that one of them names.
+    fn by(command: clap::Command, words: Vec<OsString>) -> Result<Self, clap::Error> {
+        let settings = file::read(&command, &words).map_err(usage_error)?;
+        let command = file::apply(&settings, command);
+        let command = command.mut_subcommand(CHECK_CONFIG, |check| file::apply(&settings, check));
+        let matches = command.clone().try_get_matches_from(words)?;
+        Ok(Self {
+            command,
+            settings,
+            matches,
+        })
+    }
+}
+
+/// What is wrong, in one line and without the hint at the help.
+fn one_line(error: &clap::Error) -> String {
+    let text = error.to_string();
+    let text = text.strip_prefix("error: ").unwrap_or(&text);
+    let what = text.split("\n\n").next().unwrap_or(text);
+    what.trim_end().replace('\n', " ")
 }
 
 /// An option that is followed by another one where its value should be, which would be taken for the value.

@@ -299,7 +299,7 @@ impl Client<'_> {
                     ..
                 } => self.on_closed(&reason, is_unanswered),
                 // There is nothing for the dialer to do.
-                Event::DialFailed { .. } | Event::Asked(..) => {}
+                Event::DialFailed { .. } | Event::Configured(_) | Event::Asked(..) => {}
             }
         }
     }

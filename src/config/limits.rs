@@ -378,6 +378,19 @@ impl Limits {
         self.silence_max().unwrap_or(UNACKNOWLEDGED_MAX)
     }
 
+    /// Whether others have the same rates for plain peers.
+    pub(crate) fn has_rates_of(&self, others: &Self) -> bool {
+        let rates = |limits: &Self| {
+            [
+                limits.publish_rate_max,
+                limits.publish_bytes_max,
+                limits.publish_rate_per_address_max,
+                limits.publish_bytes_per_address_max,
+            ]
+        };
+        rates(self) == rates(others)
+    }
+
     /// The defaults, usable in constants.
     pub const DEFAULT: Limits = Limits {
         connections_max: 16384,

@@ -16,6 +16,7 @@ mod mesh;
 mod peer_url;
 mod proxy;
 mod rate;
+mod reload;
 mod slow_peer;
 mod status;
 mod subnet;
@@ -42,6 +43,7 @@ pub use mesh::{BroadcastScope, HistoryLimits, MeshConfig, NetworkName, NetworkNa
 pub use peer_url::PeerUrl;
 pub use proxy::{Exemptions, ProxyConfig, ProxyKind, ProxyUrl, ProxyUrlError};
 pub use rate::{ByteRate, MessageRate, Rate, RateError, TooFast};
+pub(crate) use reload::Reloaded;
 pub use slow_peer::SlowPeer;
 pub use status::{StatusAddress, StatusConfig};
 pub use subnet::{Subnet, SubnetError};

@@ -294,7 +294,10 @@ impl<'a> Bench<'a> {
                     self.load.on_closed(connection, reason, now);
                 }
                 // There is nothing for the dialer to do.
-                Event::DialFailed { .. } | Event::Connected(_) | Event::Asked(..) => {}
+                Event::DialFailed { .. }
+                | Event::Configured(_)
+                | Event::Connected(_)
+                | Event::Asked(..) => {}
             }
         }
     }

@@ -282,6 +282,17 @@ impl Neighbors {
         self.members().filter(move |(_, member)| member.id == id)
     }
 
+    /// Looks at all that we have dialed, and at what for.
+    pub(super) fn purposes_mut(
+        &mut self,
+    ) -> impl Iterator<Item = (&PeerUrl, &mut Option<Purpose>)> {
+        let all = self.all.values_mut();
+        all.filter_map(|neighbor| match &neighbor.side {
+            Side::Dialed(url) => Some((url, &mut neighbor.purpose)),
+            Side::Accepted => None,
+        })
+    }
+
     /// Whether there is a connection, in whatever state, that we have dialed by this URL.
     pub(super) fn has_dialed(&self, url: &PeerUrl) -> bool {
         let mut sides = self.all.values().map(|neighbor| &neighbor.side);

@@ -129,6 +129,18 @@ impl Overlay {
             .any(|(configured, _)| configured == url)
     }
 
+    /// These are the configured peers from now on.
+    pub(super) fn set_configured(&mut self, urls: &[PeerUrl]) {
+        self.configured.retain(|(known, _)| urls.contains(known));
+        for url in urls {
+            if !self.is_configured(url) {
+                self.forget(url);
+                self.forget_dead(url);
+                self.configured.push((url.clone(), Rest::No));
+            }
+        }
+    }
+
     pub(super) fn is_own(&self, url: &PeerUrl) -> bool {
         self.selves.contains(url) || self.reached.iter().any(|(own, _)| own == url)
     }

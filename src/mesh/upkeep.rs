@@ -40,6 +40,22 @@ const PLACES_MIN: usize = 4;
 const REDIRECT_MAX: usize = 6;
 
 impl Mesh {
+    /// These are the configured peers from now on, which the network dials by itself. Who was one and is not any more
+    /// stays as any other neighbor.
+    pub(crate) fn set_configured(&mut self, urls: &[PeerUrl], now: Instant) {
+        self.overlay.set_configured(urls);
+        for (url, purpose) in self.neighbors.purposes_mut() {
+            match purpose {
+                Some(Purpose::Configured) if !urls.contains(url) => *purpose = None,
+                None | Some(Purpose::Fill) if urls.contains(url) => {
+                    *purpose = Some(Purpose::Configured);
+                }
+                _ => {}
+            }
+        }
+        self.wake_upkeep(now);
+    }
+
     pub(super) fn wake_upkeep(&mut self, at: Instant) {
         let upkeep = &mut self.timers.upkeep;
         *upkeep = Some(upkeep.map_or(at, |current| current.min(at)));

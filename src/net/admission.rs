@@ -135,9 +135,7 @@ pub(super) struct Share {
 /// Counts admitted connections, in all, by address and by network.
 #[derive(Debug)]
 pub(crate) struct Admission {
-    max: Count,
-    per_address_max: Count,
-    per_network_max: Count,
+    max: Bounds,
     all: Count,
     /// Of a proxy, which has not said yet whom it asks for.
     unplaced: usize,
@@ -149,29 +147,56 @@ pub(crate) struct Admission {
     is_full: bool,
 }
 
-impl Admission {
-    pub(crate) fn new(limits: &Limits) -> Self {
+/// How many there may be.
+#[derive(Debug)]
+struct Bounds {
+    all: Count,
+    per_address: Count,
+    per_network: Count,
+    rate: Option<usize>,
+}
+
+impl Bounds {
+    fn new(limits: &Limits) -> Self {
         // A node with few places must not lose all of them to connections that say nothing.
         let handshakes_max = limits.handshakes_max.min(limits.connections_max);
         Self {
-            max: Count {
+            all: Count {
                 admitted: limits.connections_max,
                 handshaking: handshakes_max,
             },
-            per_address_max: Count {
+            per_address: Count {
                 admitted: limits.connections_per_address_max,
                 handshaking: handshakes_per_address_max(handshakes_max),
             },
-            per_network_max: Count {
+            per_network: Count {
                 admitted: limits.connections_per_network_max,
                 handshaking: handshakes_per_network_max(handshakes_max),
             },
+            rate: limits.handshake_rate_max,
+        }
+    }
+}
+
+impl Admission {
+    pub(crate) fn new(limits: &Limits) -> Self {
+        Self {
+            max: Bounds::new(limits),
             all: Count::default(),
             unplaced: 0,
             by_place: HashMap::new(),
             rates: limits.handshake_rate_max.map(Rates::new),
             is_full: false,
         }
+    }
+
+    /// Other limits hold from now on. Whoever is there stays, were it more than may be.
+    pub(crate) fn set_limits(&mut self, limits: &Limits) {
+        if self.max.rate != limits.handshake_rate_max {
+            self.rates = limits.handshake_rate_max.map(Rates::new);
+        }
+        self.max = Bounds::new(limits);
+        self.is_full = self.all.admitted >= self.max.all.admitted;
     }
 
     /// Whether an address, where it is known, may begin one more connection now.
@@ -194,7 +219,7 @@ impl Admission {
         if self.is_full {
             return Err(Denial::Full);
         }
-        if self.all.handshaking >= self.max.handshaking {
+        if self.all.handshaking >= self.max.all.handshaking {
             return Err(Denial::HandshakesFull);
         }
         match address {
@@ -202,7 +227,7 @@ impl Admission {
             None => self.unplaced += 1,
         }
         self.all.admit();
-        self.is_full = self.all.admitted >= self.max.admitted;
+        self.is_full = self.all.admitted >= self.max.all.admitted;
         Ok(())
     }
 
@@ -217,12 +242,12 @@ impl Admission {
     fn count_for(&mut self, address: IpAddr) -> Result<(), Denial> {
         let bounds = [
             (
-                self.per_address_max,
+                self.max.per_address,
                 Denial::AddressFull,
                 Denial::AddressHandshakesFull,
             ),
             (
-                self.per_network_max,
+                self.max.per_network,
                 Denial::NetworkFull,
                 Denial::NetworkHandshakesFull,
             ),
@@ -267,7 +292,7 @@ impl Admission {
         }
         self.all.admitted -= 1;
         let readmits =
-            self.is_full && self.all.admitted * 100 < self.max.admitted * READMIT_PERCENT;
+            self.is_full && self.all.admitted * 100 < self.max.all.admitted * READMIT_PERCENT;
         self.is_full &= !readmits;
         readmits
     }

@@ -25,6 +25,11 @@ impl Backoff {
         }
     }
 
+    /// Other ceilings hold from now on.
+    pub(crate) fn set_bounds(&mut self, min: Duration, max: Duration) {
+        (self.min, self.max) = (min, max);
+    }
+
     /// Counts a failure and draws the wait that follows it.
     pub(crate) fn next(&mut self, rng: &mut impl Rng) -> Duration {
         let ceiling = self

@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use tungstenite::protocol::frame::coding::CloseCode;
 
-use crate::printable::Printable;
+use crate::{config::Config, printable::Printable};
 
 /// Longest reason that fits into a Close frame beside its code (RFC 6455 §5.5).
 const REASON_BYTES_MAX: usize = 123;
@@ -53,6 +53,14 @@ pub(crate) enum CloseReason {
 }
 
 impl CloseReason {
+    /// Why connections are closed when the node goes.
+    pub(crate) fn going(config: &Config) -> Self {
+        match config.restart_notice {
+            false => Self::Shutdown,
+            true => Self::Restart,
+        }
+    }
+
     /// The code and reason to send; none where the peer cannot or need not hear one.
     pub(crate) fn frame(&self) -> Option<(CloseCode, String)> {
         let code = match self {

@@ -37,6 +37,7 @@ mod outbound;
 mod outbox;
 mod peers;
 mod reading;
+mod reloading;
 mod resolver;
 mod room;
 mod sending;
@@ -122,6 +123,8 @@ pub(crate) enum Event {
     Connected(Token),
     /// A connection that was opened for the owner of the network has ended before the upgrade was done.
     NotOpened(Token, CloseReason),
+    /// These are the peers that are configured from now on.
+    Configured(Vec<PeerUrl>),
     /// What was to be dialed could not be had. A configured peer is dialed again, unless it rests.
     DialFailed {
         url: PeerUrl,

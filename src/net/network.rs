@@ -8,7 +8,7 @@ use rand::rngs::SmallRng;
 use slab::Slab;
 
 use super::{
-    CloseReason, Event, FilesError, Kernel, Kind, PeerName, Source, Token,
+    CloseReason, Event, Kernel, Kind, PeerName, Source, Token,
     agenda::Agenda,
     arrivals::Unfinished,
     channels::Channels,
@@ -113,31 +113,11 @@ impl Network {
             exhaustion_news: News::default(),
             dialer: Dialer::new(&config.peers, &config.proxies, &config.limits),
             resolver: Resolver::new(waker),
-            farewell: match config.restart_notice {
-                false => CloseReason::Shutdown,
-                true => CloseReason::Restart,
-            },
+            farewell: CloseReason::going(config),
             leaving: Spread::default(),
             rng,
             shared: Shared::new(config, id),
         }
-    }
-
-    /// Reads the files of tokens and of TLS, again if they were read before; with `dials` in any case what dialing
-    /// `wss://` needs. Connections stay as they are. After an error everything is as it was.
-    ///
-    /// # Errors
-    /// A file cannot be read, is not what it should be, or does not fit another one.
-    pub(crate) fn load_files(&mut self, dials: bool) -> Result<(), FilesError> {
-        let access = self.shared.access.reread()?;
-        self.tls.load(dials)?;
-        self.shared.access = access;
-        Ok(())
-    }
-
-    /// Whether there are files to be read.
-    pub(crate) fn has_files(&self) -> bool {
-        self.tls.has_files() || self.shared.access.has_files()
     }
 
     /// Whether everybody who reaches one of the listeners from another machine may come in.

@@ -29,19 +29,30 @@ pub(super) struct Shared {
 impl Shared {
     pub(super) fn new(config: &Config, id: NodeId) -> Self {
         let limits = config.limits.clone();
-        let dials_in_clear = config.peers.iter().any(|peer| !peer.is_tls());
         Self {
             admission: Admission::new(&limits),
             intake: Intake::new(&limits),
             limits,
             slow_peer: config.slow_peer,
             id,
-            access: Access::unread(config.access.clone(), dials_in_clear),
+            access: Access::unread(config.access.clone(), dials_in_clear(config)),
             deadlines: Deadlines::default(),
             contexts: Contexts::default(),
             frames: SharedFrames::default(),
             counters: Counters::default(),
         }
+    }
+
+    /// Takes over what may have changed: for what is decided from now on.
+    pub(super) fn reconfigure(&mut self, config: &Config) {
+        let limits = config.limits.clone();
+        self.admission.set_limits(&limits);
+        if !self.limits.has_rates_of(&limits) {
+            // What was sent before is forgotten.
+            self.intake = Intake::new(&limits);
+        }
+        self.limits = limits;
+        self.slow_peer = config.slow_peer;
     }
 
     /// When the next connection has something due.
@@ -69,4 +80,9 @@ impl Shared {
             counters: &mut self.counters,
         }
     }
+}
+
+/// Whether a person has named somebody to be dialed without TLS.
+pub(super) fn dials_in_clear(config: &Config) -> bool {
+    config.peers.iter().any(|peer| !peer.is_tls())
 }

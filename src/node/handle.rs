@@ -30,7 +30,6 @@ pub(super) struct Mailbox {
     end: AtomicU8,
     queue: Mutex<Queue>,
     message_bytes_max: usize,
-    queue_bytes_max: usize,
     counters: Mutex<Counters>,
 }
 
@@ -49,6 +48,17 @@ struct Queue {
     posted: Vec<Posted>,
     messages: usize,
     bytes: usize,
+    /// … of which so many may be there.
+    bytes_max: usize,
+}
+
+impl Queue {
+    fn new(bytes_max: usize) -> Self {
+        Self {
+            bytes_max,
+            ..Self::default()
+        }
+    }
 }
 
 impl Mailbox {
@@ -56,9 +66,8 @@ impl Mailbox {
         Self {
             waker,
             end: AtomicU8::new(GOES_ON),
-            queue: Mutex::default(),
+            queue: Mutex::new(Queue::new(limits.outbox_bytes_max)),
             message_bytes_max: limits.message_bytes_max,
-            queue_bytes_max: limits.outbox_bytes_max,
             counters: Mutex::default(),
         }
     }
@@ -73,7 +82,14 @@ impl Mailbox {
     }
 
     pub(super) fn take(&self) -> Vec<Posted> {
-        mem::take(&mut *lock(&self.queue)).posted
+        let mut queue = lock(&self.queue);
+        let empty = Queue::new(queue.bytes_max);
+        mem::replace(&mut *queue, empty).posted
+    }
+
+    /// Others hold from now on.
+    pub(super) fn set_limits(&self, limits: &Limits) {
+        lock(&self.queue).bytes_max = limits.outbox_bytes_max;
     }
 
     pub(super) fn report(&self, counters: Counters) {
@@ -202,7 +218,7 @@ impl Handle {
     fn post(&self, messages: usize, bytes: usize, posted: Posted) -> Result<(), BroadcastError> {
         let mut queue = lock(&self.mailbox.queue);
         let (waiting, bytes) = (queue.messages + messages, queue.bytes + bytes);
-        let bytes_max = self.mailbox.queue_bytes_max;
+        let bytes_max = queue.bytes_max;
         if waiting > BROADCAST_QUEUE_MAX || bytes > bytes_max {
             return Err(BroadcastError::Full {
                 waiting,

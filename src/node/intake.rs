@@ -72,27 +72,30 @@ impl Intake {
         limits: &Limits,
         dials: bool,
     ) -> Self {
-        let message_bytes_max = limits.message_bytes_max;
         let IntakeConfig {
             channel,
             framing,
             is_binary,
             stops_at_end,
         } = config;
-        // The next message, as large as it may be, still fits.
-        let room = limits.outbox_bytes_max.saturating_sub(message_bytes_max) / 2;
+        let message_bytes_max = limits.message_bytes_max;
         Self {
             feed: Feed::new(input, framing, is_binary, message_bytes_max),
             channel,
             stops_at_end,
             dials,
             message_bytes_max,
-            mark_bytes: high_water_bytes(limits.outbox_bytes_max).min(room),
+            mark_bytes: mark_bytes(limits),
             is_paused: false,
             is_ended: false,
             waiting: Waiting::default(),
             too_big: 0,
         }
+    }
+
+    /// Others hold from now on.
+    pub(super) fn set_limits(&mut self, limits: &Limits) {
+        self.mark_bytes = mark_bytes(limits);
     }
 
     pub(super) fn feed(&mut self) -> &mut Feed<'static> {
@@ -203,6 +206,15 @@ impl Intake {
             self.too_big
         );
     }
+}
+
+/// Bytes that may wait for a peer: the next message, as large as it may be, still fits.
+fn mark_bytes(limits: &Limits) -> usize {
+    let room = limits
+        .outbox_bytes_max
+        .saturating_sub(limits.message_bytes_max)
+        / 2;
+    high_water_bytes(limits.outbox_bytes_max).min(room)
 }
 
 #[cfg(test)]

@@ -34,6 +34,11 @@ impl Memory {
         }
     }
 
+    /// Another bound holds from now on.
+    pub(super) fn set_max(&mut self, bytes_max: Option<usize>) {
+        self.bytes_max = bytes_max;
+    }
+
     /// While all together hold too much, who holds most gives it up: a connection is closed, of the messages that are
     /// kept for others one is forgotten. Returns whether a connection was closed, so that there is something to flush.
     pub(super) fn keep_within(

@@ -13,6 +13,7 @@ mod memory;
 #[cfg(test)]
 mod ordeal;
 mod relay;
+mod reloading;
 mod status;
 mod stopping;
 
@@ -36,6 +37,7 @@ use self::{
     intake::Intake,
     memory::Memory,
     relay::{Relay, Turn},
+    reloading::Orders,
     status::Status,
     stopping::State,
 };
@@ -45,7 +47,7 @@ pub use self::{
     intake::IntakeConfig,
 };
 use crate::{
-    config::{Config, Limits, PeerUrl},
+    config::{Config, PeerUrl},
     feed::Input,
     net::{Entrance, Event, Kernel, Kind, Network, Readiness, Source},
     node_id::NodeId,
@@ -69,8 +71,10 @@ pub struct Node {
     broadcast: Broadcast,
     status: Status,
     intake: Option<Intake>,
-    limits: Limits,
-    dials: bool,
+    /// What the node is told, as it is in force.
+    config: Config,
+    /// Where it is told anew.
+    orders: Option<Orders>,
     state: State,
 }
 
@@ -140,8 +144,8 @@ impl Node {
             broadcast: Broadcast::new(config, name),
             status: Status::new(config, id, now),
             intake: None,
-            dials: !config.peers.is_empty(),
-            limits: config.limits.clone(),
+            config: config.clone(),
+            orders: None,
             state: State::Running,
         })
     }
@@ -166,13 +170,15 @@ impl Node {
     /// Publishes what comes from a stream, too. Those who hear it are not hurried: while one of them has more waiting than
     /// the high-water mark of its outbox, nothing is read; and while a node that dials has nobody to tell.
     pub fn publish_from(&mut self, input: Box<dyn Input + Send>, config: IntakeConfig) {
-        let intake = Intake::new(input, config, &self.limits, self.dials);
+        let dials = !self.config.peers.is_empty();
+        let intake = Intake::new(input, config, &self.config.limits, dials);
         self.intake = Some(intake);
     }
 
     /// Stops on SIGINT as [`Handle::stop`] does, and on SIGTERM as [`Handle::drain`]; the second one of them ends the
-    /// process at once with status 1. SIGHUP reads the files of tokens and of TLS again; connections stay, and if a file is wrong, an error
-    /// is logged and what was read before stays in force.
+    /// process at once with status 1. SIGHUP reads the files of tokens and of TLS again, and what
+    /// [`Self::reload_from`] names; connections stay, and if a file is wrong, an error is logged and what was read before
+    /// stays in force.
     ///
     /// # Errors
     /// The system refuses the handlers.
@@ -386,7 +392,10 @@ impl Node {
                 }
             }
         }
-        if let Some(over) = self.mailbox.end(self.limits.drain.unwrap_or_default()) {
+        if let Some(over) = self
+            .mailbox
+            .end(self.config.limits.drain.unwrap_or_default())
+        {
             self.go(over, now);
         }
     }
@@ -403,26 +412,13 @@ impl Node {
             self.on_input_ready();
         }
         if arrived.is_reload {
-            self.reload();
+            self.reload(now);
         }
         if arrived.is_stop {
             self.go(Duration::ZERO, now);
         }
         if arrived.is_drain {
-            self.go(self.limits.drain.unwrap_or_default(), now);
-        }
-    }
-
-    fn reload(&mut self) {
-        if !self.network.has_files() {
-            return log::info!("SIGHUP: nothing to read again, going on");
-        }
-        match self.network.load_files(false) {
-            Ok(()) => {
-                log::info!("SIGHUP: all files are read again, for new connections");
-                self.tell_pin();
-            }
-            Err(error) => log::error!("SIGHUP: {error}; what was read before stays in force"),
+            self.go(self.config.limits.drain.unwrap_or_default(), now);
         }
     }
 

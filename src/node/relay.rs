@@ -122,6 +122,12 @@ impl Relay {
         self.mesh.forget_oldest();
     }
 
+    /// Takes over what may have changed.
+    pub(super) fn reconfigure(&mut self, config: &Config) {
+        (self.publishes, self.echo) = (config.relay, config.echo);
+        self.joined_bytes_max = joined_bytes_max(config.limits.outbox_bytes_max);
+    }
+
     /// How the node stands in the mesh.
     pub(super) fn standing(&self) -> Standing {
         self.mesh.standing()
@@ -199,6 +205,10 @@ impl Relay {
                     let ending = ending_of(&reason);
                     self.mesh.on_closed(key_of(peer), ending, turn.now);
                 }
+            }
+            Event::Configured(urls) => {
+                self.mesh.set_configured(&urls, turn.now);
+                self.configured = urls;
             }
             Event::DialFailed { url, failure } => {
                 let failure = match failure {

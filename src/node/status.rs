@@ -38,6 +38,12 @@ impl Status {
         }
     }
 
+    /// Takes over what may have changed.
+    pub(super) fn reconfigure(&mut self, config: &Config) {
+        self.ready_neighbors = config.status.ready_neighbors;
+        self.outbox_bytes_max = config.limits.outbox_bytes_max;
+    }
+
     /// A turn of the loop is done.
     pub(super) fn on_turn(&mut self, took: Duration) {
         self.turns.add(took);

@@ -56,7 +56,7 @@ impl Node {
         self.network.shut_out(now);
         self.relay.withdraw(now);
         self.status.goes = true;
-        let patience = NOTICE_TIMEOUT.min(self.limits.shutdown_timeout / 4);
+        let patience = NOTICE_TIMEOUT.min(self.config.limits.shutdown_timeout / 4);
         self.state = State::Announcing {
             over,
             notices_until: now + patience,
@@ -66,7 +66,7 @@ impl Node {
 
     fn let_peers_go(&mut self, over: Duration, begun_at: Instant, now: Instant) {
         let over = self.network.drain(over, now);
-        let patience = self.limits.shutdown_timeout;
+        let patience = self.config.limits.shutdown_timeout;
         self.state = State::Draining {
             peers_until: now + over,
             neighbors_until: begun_at + over + patience / 2,

@@ -31,6 +31,7 @@ mod library;
 mod mesh;
 mod people;
 mod pipes;
+mod reloading;
 mod simulate;
 mod status;
 mod subprotocol;

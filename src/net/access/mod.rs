@@ -83,7 +83,19 @@ impl Access {
     /// # Errors
     /// A file cannot be read, or is not what it should be.
     pub(super) fn reread(&self) -> Result<Self, FileError> {
-        let config = self.config.clone();
+        self.reconfigured(&self.config, self.dials_in_clear)
+    }
+
+    /// As it is when it is told so, with the files as they are now.
+    ///
+    /// # Errors
+    /// A file cannot be read, or is not what it should be.
+    pub(super) fn reconfigured(
+        &self,
+        config: &AccessConfig,
+        dials_in_clear: bool,
+    ) -> Result<Self, FileError> {
+        let config = config.clone();
         let tokens = config.token_file.as_deref().map(|path| {
             let source = Source::new("--token-file", path);
             Tokens::parse(&text_of(source)?).map_err(|what| source.error(what))
@@ -95,7 +107,7 @@ impl Access {
         Ok(Self {
             tokens: tokens.transpose()?,
             own_token: own_token.transpose()?,
-            dials_in_clear: self.dials_in_clear,
+            dials_in_clear,
             config,
         })
     }

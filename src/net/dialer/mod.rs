@@ -162,6 +162,32 @@ impl Dialer {
             .for_each(|peer| peer.rest());
     }
 
+    /// These are dialed again and again from now on, and no others. What is under way goes on, and who is connected is
+    /// dialed no more when that has ended.
+    pub(crate) fn keep(&mut self, urls: &[PeerUrl]) {
+        for url in urls {
+            match self.peers.values_mut().find(|peer| peer.url == *url) {
+                Some(peer) => peer.keep(),
+                None => self.add(url, Tenure::Kept),
+            }
+        }
+        let is_gone = |peer: &&mut Peer| peer.tenure != Tenure::Once && !urls.contains(&peer.url);
+        self.peers
+            .values_mut()
+            .filter(is_gone)
+            .for_each(|peer| peer.release());
+        self.peers.retain(|_, peer| !peer.is_over());
+    }
+
+    /// Others hold from the next dial on.
+    pub(crate) fn reconfigure(&mut self, proxies: &ProxyConfig, limits: &Limits) {
+        (self.proxies, self.limits) = (proxies.clone(), limits.clone());
+        for peer in self.peers.values_mut() {
+            let proxy = self.proxies.proxy_for(&peer.url).cloned();
+            peer.reconfigure(proxy, limits);
+        }
+    }
+
     /// Dials nobody any more.
     pub(crate) fn stop(&mut self) {
         self.is_stopped = true;

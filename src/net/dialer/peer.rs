@@ -112,6 +112,27 @@ impl Peer {
         Ok(())
     }
 
+    /// It is configured from now on.
+    pub(super) fn keep(&mut self) {
+        if self.tenure == Tenure::Once {
+            self.tenure = Tenure::Kept;
+        }
+    }
+
+    /// It is not configured any more. What is under way goes on.
+    pub(super) fn release(&mut self) {
+        self.tenure = Tenure::Once;
+        if let Progress::Waiting(_) = self.progress {
+            self.progress = Progress::Idle;
+        }
+    }
+
+    /// Others hold from the next dial on.
+    pub(super) fn reconfigure(&mut self, proxy: Option<ProxyUrl>, limits: &Limits) {
+        self.proxy = proxy;
+        self.backoff.set_bounds(limits.retry_min, limits.retry_max);
+    }
+
     /// The node does not want it for now. What is under way goes on.
     pub(super) fn rest(&mut self) {
         if self.tenure == Tenure::Once {
@@ -219,8 +240,10 @@ impl Peer {
 
 #[cfg(test)]
 mod tests {
+    use rand::{SeedableRng, rngs::StdRng};
+
     use super::*;
-    use crate::net::dialer::tests::{FIRST, Test, connect, url};
+    use crate::net::dialer::tests::{FIRST, SECOND, Test, connect, connect_for, url};
 
     #[test]
     fn only_a_connection_that_held_resets_the_backoff() {
@@ -340,6 +363,53 @@ mod tests {
         test.lose();
         assert_eq!(test.dialer.next_deadline(test.now), None);
         assert_eq!(test.dialer.url(FIRST), Some(&configured));
+    }
+
+    #[test]
+    fn who_is_configured_while_it_runs_is_dialed_for_ever_and_who_is_no_more_is_not() {
+        let (one, two) = (url("ws://127.0.0.1:1"), url("ws://127.0.0.1:2"));
+        let mut test = Test::new(&["ws://127.0.0.1:1"]);
+        let (_, token) = test.next_offer();
+        test.open(token);
+        test.dialer.keep(&[one.clone(), two.clone()]);
+        let second = connect_for(SECOND, "127.0.0.1:2", Offer::Subprotocol);
+        assert_eq!(test.actions(), [second], "the first is connected");
+        let token = test.attempt();
+        // It is being tried, goes on, and is forgotten then.
+        test.dialer.keep(std::slice::from_ref(&one));
+        let outcome = test.fail(token);
+        assert!(
+            matches!(outcome, Outcome::Failed { retry: None, .. }),
+            "{outcome:?}"
+        );
+        assert_eq!(test.dialer.url(SECOND), None);
+        assert_eq!(test.dialer.next_deadline(test.now), None);
+        // A connection that is there stays, and is not made again.
+        test.dialer.keep(&[]);
+        assert_eq!(test.dialer.url(FIRST), Some(&one));
+        let (now, mut rng) = (test.now, StdRng::seed_from_u64(1));
+        test.dialer.on_lost(FIRST, now, &mut rng);
+        assert_eq!(test.dialer.url(FIRST), None);
+        assert_eq!(test.dialer.next_deadline(test.now), None);
+        // One that waits is given up at once.
+        test.dialer.keep(std::slice::from_ref(&two));
+        let (_, token) = test.next_offer();
+        test.fail(token);
+        assert!(test.dialer.next_deadline(test.now).is_some());
+        test.dialer.keep(&[]);
+        assert_eq!(test.dialer.next_deadline(test.now), None);
+    }
+
+    #[test]
+    fn what_is_dialed_once_is_kept_once_it_is_configured() {
+        let mut test = Test::new(&[]);
+        let peer = url("ws://127.0.0.1:1");
+        test.dialer.dial(&peer).unwrap();
+        let (_, token) = test.next_offer();
+        test.open(token);
+        test.dialer.keep(std::slice::from_ref(&peer));
+        test.lose();
+        assert!(test.dialer.next_deadline(test.now).is_some());
     }
 
     #[test]

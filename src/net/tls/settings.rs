@@ -76,6 +76,16 @@ impl Settings {
         Ok(())
     }
 
+    /// As they are when they are told so, with the files as they are now.
+    ///
+    /// # Errors
+    /// A file cannot be read, is not what it should be, or does not fit another one.
+    pub(crate) fn reconfigured(&self, config: &TlsConfig, dials: bool) -> Result<Self, TlsError> {
+        let mut settings = Self::new(config.clone());
+        settings.load(dials || self.client.is_some())?;
+        Ok(settings)
+    }
+
     /// Whether there are files to be read.
     pub(crate) fn has_files(&self) -> bool {
         let TlsConfig {

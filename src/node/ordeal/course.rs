@@ -333,11 +333,11 @@ impl Member {
     /// SIGTERM has come.
     fn drain(&mut self, now: Instant) {
         self.arrived.is_drain = true;
-        self.stop(self.node.limits.drain.unwrap_or_default(), now);
+        self.stop(self.node.config.limits.drain.unwrap_or_default(), now);
     }
 
     fn stop(&mut self, over: Duration, now: Instant) {
-        let until = now + over + self.node.limits.shutdown_timeout + LATE_MAX;
+        let until = now + over + self.node.config.limits.shutdown_timeout + LATE_MAX;
         self.stops_until.get_or_insert(until);
     }
 
