@@ -66,11 +66,11 @@
 //! | `subprotocol` | core | what two nodes agree on before they speak |
 //! | `net` | shell | connections: from sockets to whole messages and back; who is a neighbor, who is in which channel, whom to dial; knows nothing of what messages mean |
 //! | `net::access` | pure but for reading | who may come in, and as what: tokens with their rights, pages of browsers |
-//! | `net::{upgrade, introduction, tunnel, session, outbox, dialer, channels, admission, arrivals, intake, backoff, keepalive, spread, timer}` | pure | the decisions: no socket and no clock; of randomness only keys and masks, which must not be guessed |
+//! | `net::{upgrade, introduction, tunnel, session, outbox, dialer, channels, admission, arrivals, intake, backoff, names, keepalive, spread, timer}` | pure | the decisions: no socket and no clock; of randomness only keys and masks, which must not be guessed |
 //! | `net::files` | shell | files that options name |
 //! | `net::tls` | shell | certificates and keys, from files; encrypting between `transport` and outbox, on sockets that others hold; what went wrong, in words |
 //! | `net::{kernel, transport, socket, listener, resolver}` | shell | the system calls; `kernel` is where sockets come from |
-//! | `net::{network, shared, peers, inbound, room, outbound, reading, sending, ending, reloading, memory, connection}` | shell | what ties the two together; `room`: who gives way to others before the upgrade; `memory`: what all connections hold |
+//! | `net::{network, shared, peers, inbound, room, outbound, reading, sending, ending, reloading, following, memory, connection}` | shell | what ties the two together; `room`: who gives way to others before the upgrade; `memory`: what all connections hold |
 //! | `mesh` | core | the protocol between nodes, without I/O: who is a neighbor of whom, which way messages take, that each is taken in once |
 //! | `node` | shell | the loop; the only place that sees connections and what messages mean |
 //! | `node::{relay, broadcast, intake}` | shell | what becomes of messages: between connections and mesh; the periodic broadcast; what is published of a stream |

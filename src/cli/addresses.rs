@@ -1,7 +1,7 @@
 //! Options that say where the node listens and whom it dials.
 
 use clap::Args;
-use wsmesh::config::{BindAddress, PeerUrl};
+use wsmesh::config::{BindAddress, PeerOption};
 
 use super::{proxy::ProxyChoice, typed::typed};
 
@@ -30,7 +30,8 @@ pub(super) struct AddressOptions {
     /// commas, and may be repeated; an empty item is an error, the same URL twice is dialed
     /// once, and a comma inside a URL is written %2C. A peer that cannot be reached, or is lost,
     /// is dialed again for ever, less and less often. A URL that leads to this node itself is
-    /// left alone.
+    /// left alone. With dns+ in front (dns+ws://mesh.example:8080), all addresses of the name are
+    /// dialed, up to 16, and its changes are followed: see --resolve-interval.
     #[arg(
         short,
         long,
@@ -38,8 +39,8 @@ pub(super) struct AddressOptions {
         value_name = "URL",
         value_delimiter = ','
     )]
-    #[arg(value_parser = typed::<PeerUrl>())]
-    pub(super) peers: Vec<PeerUrl>,
+    #[arg(value_parser = typed::<PeerOption>())]
+    pub(super) peers: Vec<PeerOption>,
 
     /// Dial through this proxy (http://host:port, socks5://host:port, off)
     ///

@@ -59,7 +59,11 @@ impl ConnectOptions {
             subprotocols: self.request.subprotocol.clone(),
             token: self.request.token()?,
             tls: self.request.tls.to_config(),
-            proxies: proxies(self.proxy.clone(), urls, variable)?,
+            proxies: proxies(
+                self.proxy.clone(),
+                urls.iter().all(PeerUrl::is_loopback),
+                variable,
+            )?,
             message_bytes_max: self.max_message.0,
             timeout: self.timeout.map(|timeout| timeout.0),
             ..Connect::to(self.url.clone())

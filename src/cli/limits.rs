@@ -163,6 +163,14 @@ pub(super) struct LimitOptions {
     #[arg(value_parser = typed::<Time>(), default_value_t = Time(LIMITS.shutdown_timeout))]
     shutdown_timeout: Time,
 
+    /// How often names of --peers dns+… are resolved
+    ///
+    /// Their addresses are dialed as they come, and no more when they are gone. More or less a
+    /// quarter, so that nodes do not ask all at once.
+    #[arg(long, env = "WSMESH_RESOLVE_INTERVAL", value_name = "TIME")]
+    #[arg(value_parser = typed::<Time>(), default_value_t = Time(LIMITS.resolve_interval))]
+    resolve_interval: Time,
+
     /// Wait before the first redial, at most
     ///
     /// This bound doubles with each failure. The wait itself is random between zero and the
@@ -200,6 +208,7 @@ impl From<LimitOptions> for Limits {
             close_timeout: options.close_timeout.0,
             drain: options.drain.0,
             shutdown_timeout: options.shutdown_timeout.0,
+            resolve_interval: options.resolve_interval.0,
             retry_min: options.retry_min.0,
             retry_max: options.retry_max.0,
         }

@@ -33,7 +33,7 @@ use clap::error::ErrorKind;
 use clap::{ArgAction, ArgMatches, Args, CommandFactory, FromArgMatches, Parser};
 use log::LevelFilter;
 use wsmesh::Config;
-use wsmesh::config::Template;
+use wsmesh::config::{PeerOption, PeerUrl, Template};
 
 pub(crate) use self::reload::Reloading;
 pub(crate) use self::streams::StreamOptions;
@@ -186,10 +186,22 @@ impl NodeOptions {
         let scope = self.messages.broadcast_scope;
         let AddressOptions { bind, peers, proxy } = self.addresses;
         let variable = |name: &str| std::env::var(name).ok();
-        let proxies = proxy::proxies(proxy, &peers, variable).map_err(usage_error)?;
+        let (mut one_by_one, mut named_peers) = (Vec::new(), Vec::new());
+        for option in peers {
+            match option {
+                PeerOption::One(url) => one_by_one.push(url),
+                PeerOption::Named(url) => named_peers.push(url),
+            }
+        }
+        let is_at_home = one_by_one
+            .iter()
+            .chain(&named_peers)
+            .all(PeerUrl::is_loopback);
+        let proxies = proxy::proxies(proxy, is_at_home, variable).map_err(usage_error)?;
         let config = Config {
             binds: bind,
-            peers,
+            peers: one_by_one,
+            named_peers,
             proxies,
             interval: self.messages.interval.0,
             message: self

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use wsmesh::config::{Exemptions, PeerUrl, ProxyConfig, ProxyUrl, ProxyUrlError};
+use wsmesh::config::{Exemptions, ProxyConfig, ProxyUrl, ProxyUrlError};
 
 /// What `--proxy` says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,14 +22,14 @@ impl FromStr for ProxyChoice {
     }
 }
 
-/// The option goes first; without it, what the variables say that other programs read too. Where nobody is dialed
-/// but this machine itself, they are not asked: they are for others.
+/// The option goes first; without it, what the variables say that other programs read too. With `is_at_home`, where
+/// nobody is dialed but this machine itself, they are not asked: they are for others.
 ///
 /// # Errors
 /// What a variable says is no proxy: names it.
 pub(super) fn proxies(
     choice: Option<ProxyChoice>,
-    peers: &[PeerUrl],
+    is_at_home: bool,
     variable: impl Fn(&str) -> Option<String>,
 ) -> Result<ProxyConfig, String> {
     // Programs differ in the case, and curl reads the lower one first.
@@ -59,7 +59,7 @@ pub(super) fn proxies(
             for_loopback: true,
             exempt,
         }),
-        None if peers.iter().all(PeerUrl::is_loopback) => Ok(ProxyConfig::default()),
+        None if is_at_home => Ok(ProxyConfig::default()),
         None => {
             let clear = proxy("ALL_PROXY")?;
             Ok(ProxyConfig {
@@ -74,6 +74,8 @@ pub(super) fn proxies(
 
 #[cfg(test)]
 mod tests {
+    use wsmesh::config::PeerUrl;
+
     use super::*;
 
     fn read(
@@ -86,7 +88,8 @@ mod tests {
             let found = variables.iter().find(|(known, _)| *known == name);
             found.map(|(_, value)| (*value).to_owned())
         };
-        let config = proxies(choice, &[peer.parse().unwrap()], variable)?;
+        let peer: PeerUrl = peer.parse().unwrap();
+        let config = proxies(choice, peer.is_loopback(), variable)?;
         Ok([config.clear, config.tls].map(|proxy| proxy.map(|proxy| proxy.host().to_owned())))
     }
 

@@ -65,7 +65,7 @@ fn every_option_reaches_its_place() {
         "-b a:1,b:2 --bind [::1]:3 -p ws://a,ws://b/x -p ws://c --interval 2m --message {seq} \
          --echo --slow-peer drop-oldest --max-connections 11 --max-connections-per-address 12 --max-connections-per-network 20 \
          --max-handshakes 13 --handshake-timeout 14s --max-head 1KiB --max-message 64KiB \
-         --outbox 1MB --ping-interval off --close-timeout 15s --shutdown-timeout 16s --drain 24s --restart-notice \
+         --outbox 1MB --ping-interval off --close-timeout 15s --shutdown-timeout 16s --drain 24s --restart-notice --resolve-interval 25s \
          --retry-min 17ms --retry-max 18s --broadcast-scope mesh --relay off --network n \
          --advertise ws://a,ws://b --advertise ws://c --degree 6 --hops 7 --history 8s \
          --history-messages 9 --history-bytes 10KiB --max-publish-rate 19 --token-file t1 --peer-token-file t2 \
@@ -82,6 +82,8 @@ fn every_option_reaches_its_place() {
         peers: ["ws://a", "ws://b/x", "ws://c"]
             .map(|url| url.parse().unwrap())
             .to_vec(),
+        // They are not resolved here with a proxy.
+        named_peers: Vec::new(),
         restart_notice: true,
         proxies: ProxyConfig {
             clear: Some("http://p".parse().unwrap()),
@@ -153,12 +155,29 @@ fn every_option_reaches_its_place() {
             close_timeout: Duration::from_secs(15),
             shutdown_timeout: Duration::from_secs(16),
             drain: Some(Duration::from_secs(24)),
+            resolve_interval: Duration::from_secs(25),
             retry_min: Duration::from_millis(17),
             retry_max: Duration::from_secs(18),
         },
     };
     assert_eq!(config, expected);
     assert!(self::config("-p ws://a --leaf").mesh.is_leaf);
+}
+
+#[test]
+fn names_stand_beside_peers_and_need_no_proxy() {
+    let config = config("-p ws://a,dns+ws://b:1,ws://c -p dns+wss://d");
+    let urls = |texts: [&str; 2]| texts.map(|text| text.parse().unwrap()).to_vec();
+    assert_eq!(config.peers, urls(["ws://a", "ws://c"]));
+    assert_eq!(config.named_peers, urls(["ws://b:1", "wss://d"]));
+    let error = error("-p dns+ws://mesh.example:1 --proxy http://p");
+    for part in [
+        "dns+ws://mesh.example:1",
+        "the proxy resolves names",
+        "NO_PROXY=mesh.example",
+    ] {
+        assert!(error.contains(part), "{error}");
+    }
 }
 
 #[test]

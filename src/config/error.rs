@@ -126,6 +126,17 @@ pub enum ConfigError {
          (--peers ws://localhost:8080)"
     )]
     LeafAlone,
+    /// A name that is to be resolved here, where a proxy resolves names.
+    #[error(
+        "--peers dns+{0} through a proxy: the proxy resolves names and tells no addresses; leave `dns+` out, or have \
+         the name dialed directly (NO_PROXY={1}, or --proxy off)",
+        Printable(&.url.to_string()),
+        .url.host()
+    )]
+    NamedThroughProxy {
+        /// What was given.
+        url: PeerUrl,
+    },
     /// A certificate without its key, or the reverse.
     #[error(
         "{given} {} without {missing}: a certificate and its key are needed both (one file may hold \

@@ -84,6 +84,10 @@ pub const DRAIN_PER_PEER: Duration = Duration::from_millis(100);
 /// Addresses of one name that are tried per dial; further ones are ignored.
 pub const ADDRESSES_PER_NAME_MAX: usize = 16;
 
+/// Addresses of a name that stands for several peers which are dialed and kept; of more a random choice is, and through
+/// them the mesh finds the others.
+pub const NAMED_ADDRESSES_MAX: usize = 16;
+
 /// Messages of library calls that wait for the loop. A call that would exceed it is refused.
 pub const BROADCAST_QUEUE_MAX: usize = 1024;
 
@@ -359,6 +363,10 @@ pub struct Limits {
     /// Time that those who are left then have to go, neighbors too, which are closed when no other peer is left, or after
     /// half of it. Then the node ends without them. Default 5 s (`--shutdown-timeout`).
     pub shutdown_timeout: Duration,
+    /// Time until a name that stands for several peers is resolved again, more or less a quarter. Default 30 s
+    /// (`--resolve-interval`). One that does not resolve is asked for again as a peer is dialed again that cannot be
+    /// reached.
+    pub resolve_interval: Duration,
     /// Upper bound of the wait before a peer is dialed for the second time; doubles with every
     /// failure, the wait itself is random between zero and the bound. Default 1 s
     /// (`--retry-min`).
@@ -411,6 +419,7 @@ impl Limits {
         close_timeout: Duration::from_secs(5),
         drain: Some(Duration::from_secs(10)),
         shutdown_timeout: Duration::from_secs(5),
+        resolve_interval: Duration::from_secs(30),
         retry_min: Duration::from_secs(1),
         retry_max: Duration::from_secs(60),
     };

@@ -13,6 +13,7 @@ mod error;
 mod header_field;
 pub mod limits;
 mod mesh;
+mod peer_option;
 mod peer_url;
 mod proxy;
 mod rate;
@@ -40,6 +41,7 @@ pub(crate) use header_field::check_request;
 pub use header_field::{HeaderField, HeaderFieldError, RequestError};
 pub use limits::Limits;
 pub use mesh::{BroadcastScope, HistoryLimits, MeshConfig, NetworkName, NetworkNameError};
+pub use peer_option::{PeerOption, PeerOptionError};
 pub use peer_url::PeerUrl;
 pub use proxy::{Exemptions, ProxyConfig, ProxyKind, ProxyUrl, ProxyUrlError};
 pub use rate::{ByteRate, MessageRate, Rate, RateError, TooFast};
@@ -74,6 +76,9 @@ pub struct Config {
     pub binds: Vec<BindAddress>,
     /// Peers to dial and to keep dialing (`--peers`). The same URL twice is dialed once.
     pub peers: Vec<PeerUrl>,
+    /// Names that stand for peers (`--peers dns+ws://…`): all addresses of each are dialed and kept, up to
+    /// [`NAMED_ADDRESSES_MAX`](limits::NAMED_ADDRESSES_MAX), and its changes are followed.
+    pub named_peers: Vec<PeerUrl>,
     /// Proxies that peers are dialed through (`--proxy`). Default: none.
     pub proxies: ProxyConfig,
     /// Time between two periodic broadcasts (`--interval`). Default 10 s, `None` for none.
@@ -108,6 +113,7 @@ impl Default for Config {
         Config {
             binds: Vec::new(),
             peers: Vec::new(),
+            named_peers: Vec::new(),
             proxies: ProxyConfig::default(),
             interval: Some(Duration::from_secs(10)),
             message: Template::default(),
@@ -132,8 +138,12 @@ impl Config {
     /// The first value found that is out of bounds or contradicts another, by the name of its
     /// flag. A node without `binds` and `peers` has nothing to do and is refused as well.
     pub fn check(&self) -> Result<(), ConfigError> {
-        if self.binds.is_empty() && self.peers.is_empty() {
+        if self.binds.is_empty() && !self.dials() {
             return Err(ConfigError::NothingToDo);
+        }
+        let through_proxy = |url: &&PeerUrl| self.proxies.proxy_for(url).is_some();
+        if let Some(url) = self.named_peers.iter().find(through_proxy) {
+            return Err(ConfigError::NamedThroughProxy { url: url.clone() });
         }
         self.limits.check()?;
         self.mesh.check()?;
@@ -148,18 +158,29 @@ impl Config {
 
     /// What it says with each URL once: the same one twice would be dialed, or told, twice.
     pub(crate) fn without_repeats(mut self) -> Self {
-        for urls in [&mut self.peers, &mut self.mesh.advertise] {
+        let named = &mut self.named_peers;
+        for urls in [&mut self.peers, named, &mut self.mesh.advertise] {
             let mut known = HashSet::new();
             urls.retain(|url| known.insert(url.clone()));
         }
         self
     }
 
+    /// Whether somebody is dialed who is configured.
+    pub(crate) fn dials(&self) -> bool {
+        self.configured().next().is_some()
+    }
+
+    /// Whoever is configured to be dialed, by URL or by name.
+    pub(crate) fn configured(&self) -> impl Iterator<Item = &PeerUrl> {
+        self.peers.iter().chain(&self.named_peers)
+    }
+
     /// Whether others can find the node where it says that it is.
     fn check_place(&self) -> Result<(), ConfigError> {
         let is_advertised = !self.mesh.advertise.is_empty();
         match () {
-            () if self.mesh.is_leaf && self.peers.is_empty() => Err(ConfigError::LeafAlone),
+            () if self.mesh.is_leaf && !self.dials() => Err(ConfigError::LeafAlone),
             () if self.mesh.is_leaf && is_advertised => Err(ConfigError::LeafAdvertised),
             () if self.binds.is_empty() && is_advertised => Err(ConfigError::AdvertisedUnbound),
             () => Ok(()),
@@ -280,6 +301,7 @@ impl Limits {
             ("--close-timeout", Some(self.close_timeout)),
             ("--drain", self.drain),
             ("--shutdown-timeout", Some(self.shutdown_timeout)),
+            ("--resolve-interval", Some(self.resolve_interval)),
             ("--retry-min", Some(self.retry_min)),
             ("--retry-max", Some(self.retry_max)),
         ] {

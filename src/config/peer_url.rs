@@ -39,16 +39,47 @@ const WSS_PORT: u16 = 443;
 #[derive(Debug, Clone)]
 pub struct PeerUrl {
     /// As typed, the scheme in lower case.
-    text: String,
+    text: Box<str>,
     is_tls: bool,
     /// Without brackets, in lower case.
-    host: String,
+    host: Box<str>,
     port: u16,
     /// Path and query; starts with `/`.
-    target: String,
+    target: Box<str>,
+    /// The name that has led to the address, where that is not what was typed.
+    name: Option<Box<str>>,
 }
 
 impl PeerUrl {
+    /// The same at one address of the name: to the other side, and to its certificate, it goes by the name.
+    pub(crate) fn at(&self, address: IpAddr) -> Self {
+        let scheme = if self.is_tls { "wss" } else { "ws" };
+        let host = address.to_string();
+        let target = self.target.strip_suffix('/').filter(|rest| rest.is_empty());
+        Self {
+            text: format!(
+                "{scheme}://{}:{}{}",
+                Bracketed(&host),
+                self.port,
+                target.unwrap_or(&self.target)
+            )
+            .into(),
+            host: host.into(),
+            name: Some(self.host.clone()),
+            ..self.clone()
+        }
+    }
+
+    /// Whether others can dial it as it is written: TLS asks for the name.
+    pub(crate) fn is_for_others(&self) -> bool {
+        self.name.is_none() || !self.is_tls
+    }
+
+    /// What the other side is called: the name that has led to the address, or the host.
+    pub(crate) fn server_name(&self) -> &str {
+        self.name.as_deref().unwrap_or(&self.host)
+    }
+
     /// Whether TLS is spoken there.
     pub fn is_tls(&self) -> bool {
         self.is_tls
@@ -68,14 +99,14 @@ impl PeerUrl {
     /// Whether it leads to this machine itself: `localhost`, or an address of the loopback.
     pub fn is_loopback(&self) -> bool {
         let address = self.host.parse::<IpAddr>();
-        self.host == "localhost"
+        &*self.host == "localhost"
             || address.is_ok_and(|address| address.to_canonical().is_loopback())
     }
 
     /// What belongs into the `Host` header: the host, an IPv6 address in brackets and without
     /// its zone, and the port unless it is the one that a URL need not name.
     pub fn host_header(&self) -> String {
-        let host = self.host.split('%').next().unwrap_or_default();
+        let host = self.server_name().split('%').next().unwrap_or_default();
         match self.port == default_port(self.is_tls) {
             true => Bracketed(host).to_string(),
             false => format!("{}:{}", Bracketed(host), self.port),
@@ -174,11 +205,12 @@ fn parse_peer(text: &str) -> Result<PeerUrl, Problem> {
         None => default_port(is_tls),
     };
     Ok(PeerUrl {
-        text: format!("{scheme}://{rest}"),
+        text: format!("{scheme}://{rest}").into(),
         is_tls,
-        host: checked_host(&host.to_ascii_lowercase())?,
+        host: checked_host(&host.to_ascii_lowercase())?.into(),
         port,
-        target: checked_target(target)?,
+        target: checked_target(target)?.into(),
+        name: None,
     })
 }
 
@@ -316,6 +348,32 @@ mod tests {
                 error.ends_with("; expected ws://host[:port][/path][?query], or wss:// for TLS"),
                 "{error}"
             );
+        }
+    }
+
+    #[test]
+    fn at_an_address_it_goes_by_its_name() {
+        for (typed, address, text, header) in [
+            (
+                "ws://Mesh.example:8080",
+                "10.0.0.5",
+                "ws://10.0.0.5:8080",
+                "mesh.example:8080",
+            ),
+            (
+                "wss://mesh.example/a?b",
+                "::1",
+                "wss://[::1]:443/a?b",
+                "mesh.example",
+            ),
+        ] {
+            let url = peer(typed).unwrap().at(address.parse().unwrap());
+            assert_eq!((url.to_string().as_str(), url.host()), (text, address));
+            assert_eq!(url.host_header(), header);
+            assert_eq!(url.server_name(), "mesh.example");
+            assert_eq!(url.is_for_others(), !url.is_tls());
+            // It is the same place as the one that others tell.
+            assert_eq!(peer(text).unwrap(), url);
         }
     }
 

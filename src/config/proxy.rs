@@ -240,7 +240,7 @@ impl Exemptions {
     }
 
     fn covers(&self, url: &PeerUrl) -> bool {
-        let host = url.host();
+        let (host, name) = (url.host(), url.server_name());
         let address = host.parse::<IpAddr>().ok();
         self.0.iter().any(|(hosts, port)| {
             let is_port = port.is_none_or(|port| port == url.port());
@@ -250,8 +250,8 @@ impl Exemptions {
                     Hosts::Addresses(range) => {
                         address.is_some_and(|address| range.contains(address))
                     }
-                    Hosts::Name(name) => host
-                        .strip_suffix(name.as_str())
+                    Hosts::Name(known) => name
+                        .strip_suffix(known.as_str())
                         .is_some_and(|before| before.is_empty() || before.ends_with('.')),
                 }
         })

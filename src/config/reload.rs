@@ -45,6 +45,7 @@ impl Config {
         let Config {
             binds,
             peers,
+            named_peers,
             proxies,
             interval,
             message,
@@ -66,6 +67,7 @@ impl Config {
         };
         let it = &mut reloaded;
         it.take("--peers", |config| &mut config.peers, peers);
+        it.take("--peers", |config| &mut config.named_peers, named_peers);
         it.take("--proxy", |config| &mut config.proxies, proxies);
         it.take("--relay", |config| &mut config.relay, relay);
         it.take("--echo", |config| &mut config.echo, echo);
@@ -220,6 +222,7 @@ fn take_limits(it: &mut Reloaded, new: Limits) {
         close_timeout,
         drain,
         shutdown_timeout,
+        resolve_interval,
         retry_min,
         retry_max,
     } = new;
@@ -249,6 +252,7 @@ fn take_limits(it: &mut Reloaded, new: Limits) {
         "--close-timeout" close_timeout,
         "--drain" drain,
         "--shutdown-timeout" shutdown_timeout,
+        "--resolve-interval" resolve_interval,
         "--retry-min" retry_min,
         "--retry-max" retry_max,
     );

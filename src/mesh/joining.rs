@@ -360,7 +360,9 @@ impl Mesh {
             Ok(0) | Err(_) => usize::MAX,
             Ok(max) => max,
         };
-        if let Some(Side::Dialed(url)) = self.neighbors.get(peer).map(|neighbor| &neighbor.side) {
+        if let Some(Side::Dialed(url)) = self.neighbors.get(peer).map(|neighbor| &neighbor.side)
+            && url.is_for_others()
+        {
             member.urls.push(url.clone());
             // A leaf may be dialed, but others shall not look for it.
             if hello.role == Role::Peer {

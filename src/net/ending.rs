@@ -25,7 +25,7 @@ impl Network {
     /// can.
     pub(crate) fn shut_out(&mut self, now: Instant) {
         self.listeners.close(Entrance::Peers);
-        self.dialer.stop();
+        self.stop_dialing(now);
         let connections = self.connections.iter().map(|(_, connection)| connection);
         let connecting = connections.filter(|connection| {
             let is_dialing = matches!(connection.side(), Side::Dialed(_));
@@ -35,6 +35,11 @@ impl Network {
         for token in connecting {
             self.part(token, now);
         }
+    }
+
+    fn stop_dialing(&mut self, now: Instant) {
+        self.dialer.stop();
+        self.names.follow(&[], now);
     }
 
     /// How long it takes to let the plain peers go that are here now, within this time at most.
@@ -71,7 +76,7 @@ impl Network {
         for entrance in [Entrance::Peers, Entrance::Status] {
             self.listeners.close(entrance);
         }
-        self.dialer.stop();
+        self.stop_dialing(now);
         let connections = self.connections.iter();
         let tokens: Vec<_> = connections
             .map(|(_, connection)| connection.token())

@@ -19,6 +19,7 @@ mod contexts;
 mod dialer;
 mod ending;
 mod files;
+mod following;
 mod frame;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
@@ -31,6 +32,7 @@ mod keepalive;
 mod kernel;
 mod listener;
 mod memory;
+mod names;
 mod network;
 mod news;
 mod outbound;

@@ -16,6 +16,7 @@ use super::{
     dialer::Dialer,
     kernel::Listener,
     listener::{Entrance, Listeners},
+    names::Names,
     news::News,
     reading::Reading,
     resolver::Resolver,
@@ -26,7 +27,7 @@ use super::{
     token::Generation,
 };
 use crate::{
-    config::{Config, ProxyUrl, limits},
+    config::{Config, PeerUrl, ProxyUrl, limits},
     counters::Counters,
     node_id::NodeId,
 };
@@ -75,6 +76,9 @@ pub(crate) struct Network {
     /// Of descriptors that are used up.
     pub(super) exhaustion_news: News,
     pub(super) dialer: Dialer,
+    /// Who is configured by URL, and who by name.
+    pub(super) configured: Vec<PeerUrl>,
+    pub(super) names: Names,
     pub(super) resolver: Resolver,
     /// Why connections are closed when the node goes, and those whose time comes by and by.
     pub(super) farewell: CloseReason,
@@ -112,6 +116,8 @@ impl Network {
             tls: tls::Settings::new(config.tls.clone()),
             exhaustion_news: News::default(),
             dialer: Dialer::new(&config.peers, &config.proxies, &config.limits),
+            configured: config.peers.clone(),
+            names: Names::new(&config.limits),
             resolver: Resolver::new(waker),
             farewell: CloseReason::going(config),
             leaving: Spread::default(),
@@ -180,6 +186,7 @@ impl Network {
             self.shared.next_deadline(),
             self.listeners.next_deadline(),
             self.dialer.next_deadline(now),
+            self.names.next_deadline(),
             self.leaving.next_deadline(),
         ];
         deadlines.into_iter().flatten().min()

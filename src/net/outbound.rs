@@ -8,6 +8,7 @@ use super::{
     dialer::{Action, Candidate, DialFailure, DialId, Failure, Outcome, Retry, Tenure},
     network::Network,
     news,
+    resolver::{Answer, Need},
     tls::Encryption,
     tunnel::Tunnel,
     upgrade::Dialing,
@@ -31,6 +32,7 @@ impl Network {
 
     /// Starts what is due.
     pub(super) fn start_dials(&mut self, now: Instant) {
+        self.resolve_names(now);
         while let Some(action) = self.dialer.poll(now) {
             match action {
                 Action::Resolve(dial) => self.resolve(dial, now),
@@ -41,11 +43,17 @@ impl Network {
 
     /// Takes the answers of the resolver.
     pub(crate) fn on_resolved(&mut self, now: Instant) {
-        while let Some(answer) = self.resolver.poll_answer() {
-            let addresses = answer
-                .addresses
-                .map_err(|error| self.unresolved(answer.dial, &error));
-            self.settle_name(answer.dial, addresses, now);
+        while let Some(Answer { need, addresses }) = self.resolver.poll_answer() {
+            match need {
+                Need::Dial(dial) => {
+                    let addresses = addresses.map_err(|error| self.unresolved(dial, &error));
+                    self.settle_name(dial, addresses, now);
+                }
+                Need::Name(name) => {
+                    let addresses = addresses.map_err(|error| error.to_string());
+                    self.on_name_resolved(name, addresses, now);
+                }
+            }
         }
     }
 
@@ -54,7 +62,8 @@ impl Network {
             return;
         };
         let is_configured = self.dialer.is_configured(dial);
-        let asked = self.resolver.ask(dial, host, port, is_configured);
+        let need = Need::Dial(dial);
+        let asked = self.resolver.ask(need, host, port, is_configured);
         if let Err(error) = asked {
             let failure = format!("its name cannot be resolved: {error}");
             self.settle_name(dial, Err(failure), now);

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::{
-    CloseReason, Event, FilesError, Kind, Token,
+    CloseReason, FilesError, Kind, Token,
     connection::{Connection, Side},
     network::Network,
     shared::dials_in_clear,
@@ -42,37 +42,38 @@ impl Network {
             .shared
             .access
             .reconfigured(&config.access, dials_in_clear(config))?;
-        let dials = config.peers.iter().any(PeerUrl::is_tls);
+        let dials = config.configured().any(PeerUrl::is_tls);
         let tls: tls::Settings = self.tls.reconfigured(&config.tls, dials)?;
         (self.shared.access, self.tls) = (access, tls);
         self.shared.reconfigure(config);
         self.farewell = CloseReason::going(config);
         self.dialer.reconfigure(&config.proxies, &config.limits);
-        self.keep_dialing(&config.peers, now);
+        self.configured.clone_from(&config.peers);
+        self.names.set_limits(&config.limits);
+        self.names.follow(&config.named_peers, now);
+        self.close_unwanted(now);
+        self.keep_dialing(now);
         Ok(())
     }
 
-    /// Dials these again and again from now on, and no others. Who was and is not any more stays connected as a neighbor;
-    /// as a plain peer, which nobody else has asked for, it is closed.
-    fn keep_dialing(&mut self, peers: &[PeerUrl], now: Instant) {
-        let is_unwanted = |connection: &Connection| match connection.side() {
-            Side::Dialed(dial) => {
-                let url = self.dialer.url(dial).filter(|url| !peers.contains(url));
-                connection.kind() == Kind::Plain && connection.is_open() && url.is_some()
+    /// Closes plain peers that were dialed because somebody had asked for it who does not any more.
+    fn close_unwanted(&mut self, now: Instant) {
+        let wanted = self.wanted();
+        let is_unwanted = |connection: &&Connection| match connection.side() {
+            Side::Dialed(dial) if connection.is_open() && connection.kind() == Kind::Plain => {
+                let url = self.dialer.url(dial);
+                url.is_some_and(|url| !wanted.contains(url))
             }
             _ => false,
         };
         let connections = self.connections.iter().map(|(_, connection)| connection);
         let unwanted: Vec<Token> = connections
-            .filter(|connection| is_unwanted(connection))
+            .filter(is_unwanted)
             .map(Connection::token)
             .collect();
-        self.dialer.keep(peers);
-        self.events.push_back(Event::Configured(peers.to_vec()));
         for token in unwanted {
             let words = "this node does not dial here any more".to_owned();
             self.close(token, CloseReason::ByNode(CLOSE_NORMAL, words), now);
         }
-        self.start_dials(now);
     }
 }

@@ -19,11 +19,20 @@ use std::{
 
 use mio::Waker;
 
-use super::dialer::DialId;
+use super::{dialer::DialId, names::NameId};
+
+/// What a host is asked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Need {
+    /// To dial it.
+    Dial(DialId),
+    /// To know who is behind the name.
+    Name(NameId),
+}
 
 #[derive(Debug)]
 struct Question {
-    dial: DialId,
+    need: Need,
     host: String,
     port: u16,
 }
@@ -31,7 +40,7 @@ struct Question {
 /// The addresses of a peer, or why there are none.
 #[derive(Debug)]
 pub(crate) struct Answer {
-    pub(crate) dial: DialId,
+    pub(crate) need: Need,
     pub(crate) addresses: io::Result<Vec<SocketAddr>>,
 }
 
@@ -60,7 +69,7 @@ impl Resolver {
     /// The thread cannot be started.
     pub(crate) fn ask(
         &mut self,
-        dial: DialId,
+        need: Need,
         host: &str,
         port: u16,
         is_configured: bool,
@@ -74,7 +83,7 @@ impl Resolver {
             *thread = Some(start(Arc::clone(&self.waker))?);
         }
         let question = Question {
-            dial,
+            need,
             host: host.to_owned(),
             port,
         };
@@ -100,12 +109,12 @@ fn start(waker: Arc<Waker>) -> io::Result<Thread> {
     let (question_sender, questions) = mpsc::channel::<Question>();
     let (answers, answer_receiver) = mpsc::channel();
     let work = move || {
-        for Question { dial, host, port } in questions {
+        for Question { need, host, port } in questions {
             let addresses = (host.as_str(), port)
                 .to_socket_addrs()
                 .map(Iterator::collect);
             // The node may have stopped meanwhile, and then nobody wants to know.
-            if answers.send(Answer { dial, addresses }).is_err() || waker.wake().is_err() {
+            if answers.send(Answer { need, addresses }).is_err() || waker.wake().is_err() {
                 return;
             }
         }

@@ -84,5 +84,5 @@ impl Shared {
 
 /// Whether a person has named somebody to be dialed without TLS.
 pub(super) fn dials_in_clear(config: &Config) -> bool {
-    config.peers.iter().any(|peer| !peer.is_tls())
+    config.configured().any(|peer| !peer.is_tls())
 }

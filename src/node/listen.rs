@@ -9,7 +9,7 @@ use super::StartError;
 use crate::{
     config::{
         BindAddress, Config,
-        limits::{DIALS_MAX, REFUSALS_MAX, STATUS_CONNECTIONS_MAX},
+        limits::{DIALS_MAX, NAMED_ADDRESSES_MAX, REFUSALS_MAX, STATUS_CONNECTIONS_MAX},
     },
     net::{Entrance, Listener, Network},
 };
@@ -124,7 +124,8 @@ pub(super) fn fit_to_descriptors(mut config: Config) -> (Config, usize) {
     };
     let descriptors = usize::try_from(descriptors).unwrap_or(usize::MAX);
     let refusals_max = REFUSALS_MAX.min(descriptors / 8);
-    let for_dials = DESCRIPTORS_PER_DIAL * (config.peers.len() + DIALS_MAX);
+    let dialed = config.peers.len() + config.named_peers.len() * NAMED_ADDRESSES_MAX;
+    let for_dials = DESCRIPTORS_PER_DIAL * (dialed + DIALS_MAX);
     // Neighbors that were dialed are no accepted connections either.
     let for_neighbors = config.mesh.degree_max();
     let for_status = match config.status.bind {

@@ -127,7 +127,8 @@ impl Node {
             Arc::clone(&waker),
             SmallRng::from_rng(rng),
         );
-        network.load_files(config.peers.iter().any(PeerUrl::is_tls))?;
+        network.load_files(config.configured().any(PeerUrl::is_tls))?;
+        network.follow(&config.named_peers, now);
         let name = listen::open(config, &mut network)?;
         // Others guess where to dial us by our ports. With TLS they need the name in the certificate, too.
         let addresses = network.listening_addresses(Entrance::Peers).into_iter();
@@ -170,7 +171,7 @@ impl Node {
     /// Publishes what comes from a stream, too. Those who hear it are not hurried: while one of them has more waiting than
     /// the high-water mark of its outbox, nothing is read; and while a node that dials has nobody to tell.
     pub fn publish_from(&mut self, input: Box<dyn Input + Send>, config: IntakeConfig) {
-        let dials = !self.config.peers.is_empty();
+        let dials = self.config.dials();
         let intake = Intake::new(input, config, &self.config.limits, dials);
         self.intake = Some(intake);
     }

@@ -3,7 +3,7 @@
 use std::{fmt, mem, time::Instant};
 
 use super::{Node, listen, stopping::State};
-use crate::config::{Config, PeerUrl, Reloaded};
+use crate::config::{Config, PeerOption, Reloaded};
 
 /// Where a configuration is told anew.
 pub(super) struct Orders(Box<dyn FnMut() -> Result<Config, String> + Send>);
@@ -68,7 +68,7 @@ impl Node {
             intake.set_limits(&config.limits);
         }
         let before = mem::replace(&mut self.config, config);
-        tell_peers(&before.peers, &self.config.peers);
+        tell_peers(&before, &self.config);
         if !in_force.is_empty() {
             log::info!("SIGHUP: in force from now on: {}", in_force.join(", "));
         }
@@ -82,7 +82,13 @@ impl Node {
 }
 
 /// Tells whom the node dials that it did not, and the reverse.
-fn tell_peers(before: &[PeerUrl], now: &[PeerUrl]) {
+fn tell_peers(before: &Config, now: &Config) {
+    let of = |config: &Config| -> Vec<PeerOption> {
+        let peers = config.peers.iter().cloned().map(PeerOption::One);
+        let named = config.named_peers.iter().cloned().map(PeerOption::Named);
+        peers.chain(named).collect()
+    };
+    let (before, now) = (of(before), of(now));
     for peer in now.iter().filter(|peer| !before.contains(peer)) {
         log::info!("SIGHUP: peer {peer} is dialed from now on");
     }

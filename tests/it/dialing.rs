@@ -346,7 +346,7 @@ fn an_unreachable_peer_delays_nobody() {
 
 /// Starts a node that sees this `/etc/hosts`; `None` where a test may not change that.
 #[track_caller]
-fn with_hosts(hosts: &std::path::Path, options: &[&str]) -> Option<Node> {
+pub(crate) fn with_hosts(hosts: &std::path::Path, options: &[&str]) -> Option<Node> {
     let is_allowed =
         |command: &mut Command| command.output().is_ok_and(|output| output.status.success());
     // As root, or in a user namespace of its own.

@@ -156,6 +156,7 @@ fn decisions_are_made_without_sockets() {
         "net/dialer",
         "net/frame.rs",
         "net/keepalive.rs",
+        "net/names.rs",
         "net/intake.rs",
         "net/outbox",
         "net/session.rs",
@@ -425,7 +426,10 @@ fn the_commands_of_the_readme_run() {
             let any_port = |word: &String| {
                 let ports = [":8080", ":8085", ":8086", ":9090", ":8443"];
                 let is_to_bind = line.contains(&format!("--bind {word}"));
-                match word.starts_with("ws") && word.contains("://") && !is_to_bind {
+                match (word.starts_with("ws") || word.starts_with("dns+"))
+                    && word.contains("://")
+                    && !is_to_bind
+                {
                     true => word.clone(),
                     false => ports
                         .iter()

@@ -29,6 +29,7 @@ mod introduced;
 mod keepalive;
 mod library;
 mod mesh;
+mod names;
 mod people;
 mod pipes;
 mod reloading;

@@ -100,7 +100,7 @@ impl Dialing {
                 accept: derive_accept_key(key.as_bytes()),
                 asked,
             },
-            tls_host: url.is_tls().then(|| url.host().into()),
+            tls_host: url.is_tls().then(|| url.server_name().into()),
         }
     }
 }
