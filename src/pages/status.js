@@ -1,6 +1,6 @@
 "use strict";
 // Reads /mesh and /peers once a second and draws them. Whatever a peer has said or is called becomes text, never markup.
-const PERIOD = 1000, POINTS = 120, LINES = 200;
+const PERIOD = 1000, POINTS = 120, LINES = 200, MIDDLE = [200, 155];
 const by = id => document.getElementById(id);
 const SVG = "http://www.w3.org/2000/svg";
 let token = sessionStorage.getItem("token") || "";
@@ -28,6 +28,7 @@ function time(seconds) {
   return parts.slice(first, first + 2).map(([unit, name], i) =>
     `${Math.floor(i ? seconds % parts[first][0] / unit : seconds / unit)} ${name}`).join(" ");
 }
+const hops = mesh => `${mesh.hops_from_root} hop${mesh.hops_from_root === 1 ? "" : "s"}`;
 const trip = seconds => seconds === null ? "–" : `${(seconds * 1000).toFixed(seconds < .01 ? 2 : 0)} ms`;
 
 async function read(path) {
@@ -42,7 +43,7 @@ function figures(mesh, rate) {
   const all = [
     ["neighbors", `${mesh.neighbors.length} of ${mesh.neighbors_wanted}`],
     ["plain peers", count(mesh.plain_peers)],
-    ["root of the tree", mesh.is_root ? "this node" : mesh.root ? `${short(mesh.root)}, ${mesh.hops_from_root} hops` : "not known"],
+    ["root of the tree", mesh.is_root ? "this node" : mesh.root ? `${short(mesh.root)}, ${hops(mesh)}` : "not known"],
     ["messages/s in, out", rate ? `${count(rate.messagesIn)}, ${count(rate.messagesOut)}` : "–"],
     ["waiting", `${size(mesh.outbox_bytes)} for ${mesh.peers_waiting}`],
     ["published here", count(mesh.published)],
@@ -55,12 +56,13 @@ function figures(mesh, rate) {
 function dot(x, y, radius, label, note, kind) {
   const group = make("g", { class: kind }, make("circle", { cx: x, cy: y, r: radius }),
     make("text", { x, y: y + 4 }, label));
-  if (note) group.append(make("text", { x, y: y + radius + 11, class: "note" }, note));
+  // Away from the middle, where the lines are.
+  if (note) group.append(make("text", { x, y: y < MIDDLE[1] ? y - radius - 5 : y + radius + 12, class: "note" }, note));
   return group;
 }
 
 function draw(mesh) {
-  const [x, y] = [200, 145], lines = [], dots = [];
+  const [x, y] = MIDDLE, lines = [], dots = [];
   const ring = mesh.neighbors.map(one => ({ id: one.id, tie: one.tie, leaf: one.is_leaf, trip: one.round_trip_seconds }));
   const isFar = mesh.root && !mesh.is_root && !ring.some(one => one.id === mesh.root);
   const places = ring.length + (mesh.plain_peers ? 1 : 0);
@@ -80,8 +82,8 @@ function draw(mesh) {
     lines.push(make("line", { x1: x, y1: y, x2: px, y2: py }));
     dots.push(dot(px, py, 26, count(mesh.plain_peers), "plain peers", "crowd"));
   }
-  if (isFar) dots.push(make("text", { x, y: 296, class: "note" }, `root ${short(mesh.root)} is ${mesh.hops_from_root} hops away`));
-  dots.push(dot(x, y, 32, short(mesh.id), "this node", mesh.is_root ? "self root" : "self"));
+  if (isFar) dots.push(make("text", { x, y: 306, class: "note" }, `root ${short(mesh.root)} is ${hops(mesh)} away`));
+  dots.push(dot(x, y, 32, short(mesh.id).slice(0, 6), "", mesh.is_root ? "self root" : "self"));
   by("mesh").replaceChildren(...lines, ...dots);
   by("mesh").setAttribute("aria-label", `This node, ${ring.length} neighbors, ${ring.filter(one => one.tie !== "spare").length} of them in the broadcast tree, ${mesh.plain_peers} plain peers`);
 }

@@ -2,6 +2,7 @@
 
 mod listener;
 mod page;
+mod tls;
 
 use std::net::SocketAddr;
 
@@ -25,13 +26,13 @@ fn ask_with(at: SocketAddr, line: &str, fields: &str) -> String {
 }
 
 #[track_caller]
-fn ask(at: SocketAddr, line: &str) -> String {
+pub(crate) fn ask(at: SocketAddr, line: &str) -> String {
     ask_with(at, line, "")
 }
 
 /// The body of a page that is there.
 #[track_caller]
-fn page(at: SocketAddr, path: &str) -> String {
+pub(crate) fn page(at: SocketAddr, path: &str) -> String {
     let answer = ask(at, &format!("GET {path}"));
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");

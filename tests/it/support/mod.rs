@@ -18,6 +18,7 @@
 //! - [`Raw`] and [`RawListener`] speak TCP, HTTP and frames by hand, through no WebSocket library,
 //!   so they can be as wrong as a test wants.
 //! - [`Metrics`] are what a node tells of itself in figures.
+//! - [`Tab`] is a page in Chromium, looked at and typed into.
 //! - [`eventually`] waits on any condition. Nothing here sleeps for a fixed time, no port is fixed.
 //! - [`tools`] finds what `tests/setup` installed.
 #![allow(
@@ -26,6 +27,7 @@
     reason = "a toolbox: not every test module takes every tool"
 )]
 
+pub(crate) mod browser;
 pub(crate) mod embedded;
 pub(crate) mod flood;
 pub(crate) mod frame;
@@ -40,6 +42,7 @@ pub(crate) mod tools;
 use std::future::Future;
 use std::time::{Duration, Instant};
 
+pub(crate) use browser::Tab;
 pub(crate) use embedded::Embedded;
 pub(crate) use flood::Flood;
 pub(crate) use frame::{Frame, LengthForm};

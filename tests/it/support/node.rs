@@ -105,9 +105,8 @@ impl Node {
     /// Waits until it has said where its status listener is.
     #[track_caller]
     pub(crate) fn status_address(&self) -> SocketAddr {
-        const SAID: &str = "status at http://";
-        let line = self.stderr.wait_for(SAID);
-        let (_, rest) = line.split_once(SAID).expect("the line was chosen by it");
+        let line = self.stderr.wait_for("status at http");
+        let (_, rest) = line.rsplit_once("://").expect("it says a URL");
         let address = rest.trim_end_matches('/').parse();
         address.unwrap_or_else(|error| panic!("no address in {line:?}: {error}"))
     }
