@@ -1,6 +1,7 @@
 //! `wsmesh bench`: what it says of servers that are right, wrong, slow or not there.
 
 mod modes;
+mod progress;
 mod refusals;
 mod report;
 mod servers;
