@@ -19,6 +19,7 @@ mod configuration;
 mod dependencies;
 mod detour;
 mod dialing;
+mod documents;
 mod draining;
 mod foreign;
 mod forwarded;

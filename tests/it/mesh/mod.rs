@@ -2,7 +2,7 @@
 //!
 //! [`channels`] at one node, [`nodes`] across several, [`strangers`] who are no nodes; then what goes wrong: [`line`],
 //! [`crowd`] and [`settling`] with nodes that come and go, [`partition`] with a cable that is cut, [`hostile`] with
-//! members that mean harm, [`load`] with many peers. [`page`] is the leaf of the README.
+//! members that mean harm, [`load`] with many peers. [`page`] is the leaf of `docs/LEAF.md`.
 //!
 //! [`site`] is a node that can be killed and started again, [`member`] a neighbor by hand, [`proxy`] the cable.
 

@@ -1,26 +1,26 @@
-//! The page of the README, which is a leaf of the mesh: in Node.js, and in a browser.
+//! The page of `docs/LEAF.md`, which is a leaf of the mesh: in Node.js, and in a browser.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
 use super::member::{ANNOUNCEMENT, ids, message};
 use super::proxy::{Cable, Proxy};
 use super::site::{Site, wait_joined};
+use crate::documents;
 use crate::support::raw::{answer, header};
 use crate::support::{Frame, Program, Raw, RawListener, Scratch, tools};
 
-/// Where the page of the README joins the mesh.
+/// Where that page joins the mesh.
 const ITS_URL: &str = "\"ws://localhost:8080/\"";
 
-/// The page as it stands in the README, but for the URLs.
+/// The page as it stands in the document, but for the URLs.
 fn page(urls: &[String]) -> String {
-    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
-    let readme = fs::read_to_string(readme).expect("the README");
-    let mut pages = readme.split("```html\n").skip(1);
+    let document = documents::read("docs/LEAF.md");
+    let mut pages = document.split("```html\n").skip(1);
     let page = pages.next().and_then(|rest| rest.split("```").next());
-    let page = page.expect("a page in the README");
+    let page = page.expect("a page in the document");
     assert!(page.contains(ITS_URL));
     let urls: Vec<_> = urls.iter().map(|url| format!("{url:?}")).collect();
     page.replace(ITS_URL, &urls.join(", "))
@@ -73,7 +73,7 @@ fn assert_heard(leaf: &Program, texts: &[&str]) {
 }
 
 #[test]
-fn the_page_of_the_readme_gets_what_it_missed_once() {
+fn the_page_of_the_document_gets_what_it_missed_once() {
     let scratch = Scratch::new("page");
     let [a, b] = pair();
     a.publish(["before its time"]);

@@ -48,6 +48,27 @@ pub(crate) fn chromium() -> Option<Command> {
     Some(command)
 }
 
+/// Prometheus and its `promtool`, which [`folders`] lead to.
+#[track_caller]
+pub(crate) fn prometheus() -> Option<()> {
+    found("prometheus", "Prometheus").map(drop)
+}
+
+/// nginx, which [`folders`] lead to.
+#[track_caller]
+pub(crate) fn nginx() -> Option<()> {
+    found("nginx", "nginx").map(drop)
+}
+
+/// Where programs are that were unpacked and not installed, so that nothing of them is started with the system.
+pub(crate) fn folders() -> Vec<String> {
+    let tools = tests_directory().join("tools");
+    let folders = ["prometheus/usr/bin", "nginx/usr/sbin"];
+    folders
+        .map(|folder| tools.join(folder).display().to_string())
+        .to_vec()
+}
+
 /// The original conformance suite, `wstest`. It runs on Python 2.7 only and is therefore optional:
 /// where `tests/setup` found no Python 2.7, its absence is no failure in CI either.
 #[track_caller]
