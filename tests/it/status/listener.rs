@@ -51,15 +51,20 @@ fn who_asks_is_no_peer_and_has_places_of_its_own() {
     let (node, at) = node(&["--max-connections", "1"]);
     let mut peer = Raw::upgraded(node.address(), "/");
     node.wait_connected(1);
+    let descriptors = node.descriptors();
     let mut refused = Raw::connect(node.address());
     refused.send(Raw::request(node.address(), "/"));
     assert!(refused.read_head().starts_with("HTTP/1.1 503 "));
+    drop(refused);
     // The node is full, and can be looked at all the same.
     assert_eq!(
         metric(at, "connections{kind=\"plain\",phase=\"open\"}"),
         1.0
     );
     assert_eq!(metric(at, "refused_total{reason=\"full\"}"), 1.0);
+    eventually("all who have asked are gone", || {
+        node.descriptors() == descriptors
+    });
     let idle: Vec<_> = (0..64).map(|_| Raw::connect(at)).collect();
     let mut further = Raw::connect(at);
     assert!(further.read_head().starts_with("HTTP/1.1 503 "));
