@@ -12,6 +12,9 @@ const QUIET: [&str; 2] = ["--interval", "off"];
 /// How long a peer listens before it says the next thing.
 const PAUSE: Duration = Duration::from_millis(3);
 
+/// Messages between the Close of the node and that of a peer.
+const LAST_WORDS: usize = 3;
+
 /// What is known of the peers of a test.
 #[derive(Default)]
 struct Ledger {
@@ -28,6 +31,13 @@ struct Ledger {
 }
 
 impl Ledger {
+    /// What somebody says next.
+    fn next(&mut self, name: &str) -> Frame {
+        let said = self.said.entry(name.to_owned()).or_default();
+        *said += 1;
+        Frame::text(format!("{name} {}", *said - 1))
+    }
+
     /// All that was said by others.
     fn said_to(&self, listener: &str) -> BTreeSet<String> {
         let others = self.said.iter().filter(|(name, _)| *name != listener);
@@ -78,6 +88,11 @@ fn talker(name: String, node: SocketAddr, ledger: &Arc<Mutex<Ledger>>) -> JoinHa
                 let frame = peer.read_frame();
                 if frame.opcode == Frame::CLOSE {
                     let code = frame.close_code();
+                    // What it says before its own Close counts as well.
+                    for _ in 0..LAST_WORDS {
+                        let text = ledger.lock().unwrap().next(&name);
+                        peer.send_frame(text);
+                    }
                     peer.finish_close(&frame);
                     ledger.lock().unwrap().closed.insert(name, code);
                     return;
@@ -91,9 +106,7 @@ fn talker(name: String, node: SocketAddr, ledger: &Arc<Mutex<Ledger>>) -> JoinHa
                 return;
             }
             if !ledger.is_quiet {
-                let said = ledger.said.entry(name.clone()).or_default();
-                peer.send_frame(Frame::text(format!("{name} {said}")));
-                *said += 1;
+                peer.send_frame(ledger.next(&name));
             }
         }
     })
