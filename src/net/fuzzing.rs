@@ -1,7 +1,5 @@
 //! What strangers send, as arbitrary bytes in arbitrary pieces.
 
-use std::io::IoSlice;
-
 use tungstenite::protocol::Role;
 
 pub(crate) use super::{
@@ -63,20 +61,6 @@ impl Peer {
             }
         }
     }
-
-    fn sent(&mut self) -> Vec<u8> {
-        let mut sent = Vec::new();
-        while !self.outbox.is_empty() {
-            let write = |slices: &[IoSlice<'_>]| {
-                slices
-                    .iter()
-                    .for_each(|slice| sent.extend_from_slice(slice));
-                Ok(slices.iter().map(|slice| slice.len()).sum())
-            };
-            self.outbox.write_to(write).expect("a vector takes all");
-        }
-        sent
-    }
 }
 
 /// WebSocket frames, on both sides of a connection: however they are cut the same is heard, answered and decided, and
@@ -101,7 +85,11 @@ pub(crate) fn feed_session(bytes: &[u8]) {
         peer.receive(&[], true, &mut contexts);
         assert_eq!((&peer.heard, &peer.end), (&whole.heard, &whole.end));
     }
-    let (sent, sent_cut, sent_other) = (whole.sent(), cut.sent(), other.sent());
+    let (sent, sent_cut, sent_other) = (
+        whole.outbox.take_all(),
+        cut.outbox.take_all(),
+        other.outbox.take_all(),
+    );
     // What a client sends is masked by chance.
     match role {
         Role::Server => assert!(sent == sent_cut && sent == sent_other),

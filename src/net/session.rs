@@ -364,20 +364,6 @@ mod tests {
                     });
             }
         }
-
-        fn sent(&mut self) -> Vec<u8> {
-            let mut sent = Vec::new();
-            while !self.outbox.is_empty() {
-                let write = |slices: &[io::IoSlice<'_>]| {
-                    slices
-                        .iter()
-                        .for_each(|slice| sent.extend_from_slice(slice));
-                    Ok(slices.iter().map(|slice| slice.len()).sum())
-                };
-                self.outbox.write_to(write).expect("a vector takes all");
-            }
-            sent
-        }
     }
 
     #[test]
@@ -394,20 +380,20 @@ mod tests {
             Step::Broken(CloseReason::Protocol(_))
         ));
         assert_eq!(peer.heard, ["text one", "binary 200"]);
-        assert_eq!(peer.sent()[2..4], 1002u16.to_be_bytes());
+        assert_eq!(peer.outbox.take_all()[2..4], 1002u16.to_be_bytes());
     }
 
     #[test]
     fn a_ping_is_answered_and_a_close_ends_the_session() {
         let mut peer = Peer::new();
         assert_eq!(peer.receive(&frame(0x89, b"hi"), false), Step::Drained);
-        assert_eq!(peer.sent(), b"\x8a\x02hi");
+        assert_eq!(peer.outbox.take_all(), b"\x8a\x02hi");
         assert_eq!(
             peer.receive(&frame(0x88, &1000u16.to_be_bytes()), false),
             Step::Finished
         );
         assert_eq!(peer.heard, ["close closed by peer with code 1000"]);
-        assert_eq!(peer.sent(), [0x88, 2, 3, 232]);
+        assert_eq!(peer.outbox.take_all(), [0x88, 2, 3, 232]);
     }
 
     #[test]
@@ -420,7 +406,7 @@ mod tests {
         assert_eq!(first, Step::Message(Message::text("one")));
         peer.outbox.push_control(Bytes::from_static(b"answer"));
         assert_eq!(peer.receive(unread, false), Step::Finished);
-        assert_eq!(peer.sent(), b"answer\x88\0");
+        assert_eq!(peer.outbox.take_all(), b"answer\x88\0");
     }
 
     #[test]
@@ -430,7 +416,7 @@ mod tests {
             peer.receive(&frame(0x81, &[0xff]), false),
             Step::Broken(CloseReason::NotUtf8)
         );
-        assert_eq!(peer.sent()[2..4], 1007u16.to_be_bytes());
+        assert_eq!(peer.outbox.take_all()[2..4], 1007u16.to_be_bytes());
     }
 
     #[test]
@@ -441,7 +427,7 @@ mod tests {
         header.extend_from_slice(&[0; 4]);
         let reason = CloseReason::TooBig(MESSAGE_BYTES_MAX);
         assert_eq!(peer.receive(&header, false), Step::Broken(reason));
-        assert_eq!(peer.sent()[2..4], 1009u16.to_be_bytes());
+        assert_eq!(peer.outbox.take_all()[2..4], 1009u16.to_be_bytes());
     }
 
     #[test]
@@ -525,10 +511,10 @@ mod tests {
                     break;
                 }
             }
-            let sent = whole.sent();
+            let sent = whole.outbox.take_all();
             for mut peer in [one, other] {
                 prop_assert_eq!(&whole.heard, &peer.heard);
-                prop_assert_eq!(&sent, &peer.sent());
+                prop_assert_eq!(&sent, &peer.outbox.take_all());
                 prop_assert!(peer.session.framing.is_at_rest());
             }
         }

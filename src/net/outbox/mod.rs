@@ -248,7 +248,7 @@ impl Outbox {
     }
 }
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 mod account;
 
 #[cfg(test)]
@@ -274,21 +274,6 @@ mod tests {
             messages: 1,
             is_shared: false,
         }
-    }
-
-    /// Takes up to `max` bytes out of the outbox, as a socket would.
-    fn take(outbox: &mut Outbox, max: usize) -> Vec<u8> {
-        let mut taken = Vec::new();
-        outbox
-            .write_to(|slices| {
-                for slice in slices {
-                    let room = max - taken.len();
-                    taken.extend_from_slice(&slice[..slice.len().min(room)]);
-                }
-                Ok(taken.len())
-            })
-            .expect("the closure does not fail");
-        taken
     }
 
     #[test]
@@ -362,7 +347,7 @@ mod tests {
             ),
             Pushed::Dropped(1)
         );
-        assert_eq!(take(&mut outbox, 100), vec![1; 8]);
+        assert_eq!(outbox.take(100), vec![1; 8]);
     }
 
     #[test]
@@ -393,7 +378,7 @@ mod tests {
             outbox.push_messages(message(1, 4), Purpose::Message, room(3, 12), policy),
             Pushed::Queued
         );
-        assert_eq!(take(&mut outbox, 1), vec![1]);
+        assert_eq!(outbox.take(1), vec![1]);
         outbox.push_control(frame(2, 2));
         assert_eq!(
             outbox.push_messages(message(3, 5), Purpose::Message, room(3, 12), policy),
@@ -404,7 +389,7 @@ mod tests {
             Pushed::Displaced(1)
         );
         assert_eq!(
-            take(&mut outbox, 100),
+            outbox.take(100),
             [vec![1; 3], vec![2; 2], vec![4; 6]].concat()
         );
     }
@@ -420,7 +405,7 @@ mod tests {
             let result = outbox.push_messages(message, Purpose::Message, room(2, 10), policy);
             assert_eq!(result, pushed);
         }
-        assert_eq!(take(&mut outbox, 100), [vec![1; 6], vec![3; 4]].concat());
+        assert_eq!(outbox.take(100), [vec![1; 6], vec![3; 4]].concat());
         assert_eq!((outbox.pending_bytes(), outbox.held_bytes()), (0, 0));
     }
 
@@ -454,10 +439,10 @@ mod tests {
                 Pushed::Queued
             );
         }
-        assert_eq!(take(&mut outbox, 2), vec![1; 2]);
+        assert_eq!(outbox.take(2), vec![1; 2]);
         assert_eq!(outbox.clear(), 2);
         assert_eq!(outbox.pending_bytes(), 2);
-        assert_eq!(take(&mut outbox, 100), vec![1; 2]);
+        assert_eq!(outbox.take(100), vec![1; 2]);
         assert!(outbox.is_empty());
     }
 
@@ -475,7 +460,7 @@ mod tests {
                 Pushed::Queued
             );
         }
-        assert_eq!(take(&mut outbox, 6400).len(), 6400);
+        assert_eq!(outbox.take(6400).len(), 6400);
         assert!(outbox.is_empty());
         assert_eq!(outbox.rest.capacity(), 0);
     }
@@ -489,9 +474,9 @@ mod tests {
             assert_eq!(pushed, Pushed::Queued);
         }
         outbox.push_urgent(frame(9, 2));
-        assert_eq!(take(&mut outbox, 100), [1, 1, 9, 9, 2, 2, 3, 3]);
+        assert_eq!(outbox.take(100), [1, 1, 9, 9, 2, 2, 3, 3]);
         outbox.push_urgent(frame(9, 2));
-        assert_eq!(take(&mut outbox, 100), [9, 9]);
+        assert_eq!(outbox.take(100), [9, 9]);
         assert_eq!((outbox.answer_bytes(), outbox.held_bytes()), (0, 0));
     }
 
@@ -506,11 +491,11 @@ mod tests {
         push(Purpose::Answer, message(2, 10));
         outbox.push_control(frame(3, 2));
         assert_eq!(outbox.answer_bytes(), room(2, 12));
-        take(&mut outbox, 15);
+        outbox.take(15);
         assert_eq!(outbox.answer_bytes(), room(2, 7));
-        take(&mut outbox, 5);
+        outbox.take(5);
         assert_eq!(outbox.answer_bytes(), room(1, 2));
-        take(&mut outbox, 2);
+        outbox.take(2);
         assert_eq!((outbox.answer_bytes(), outbox.held_bytes()), (0, 0));
     }
 
@@ -526,7 +511,7 @@ mod tests {
         );
         assert_eq!(pushed, Pushed::Queued);
         assert_eq!(outbox.clear(), 1);
-        assert_eq!(take(&mut outbox, 100), [1; 4]);
+        assert_eq!(outbox.take(100), [1; 4]);
     }
 
     proptest! {
@@ -549,7 +534,7 @@ mod tests {
                     expected.extend_from_slice(&bytes);
                 }
                 if index % 3 == 0 {
-                    seen.extend(take(&mut outbox, takes.next().unwrap_or(1)));
+                    seen.extend(outbox.take(takes.next().unwrap_or(1)));
                 }
                 prop_assert_eq!(outbox.pending_bytes(), expected.len() - seen.len());
                 prop_assert_eq!((outbox.own_bytes(), outbox.shared_bytes()), held(&outbox));
@@ -558,7 +543,7 @@ mod tests {
             cleared.clear();
             prop_assert_eq!((cleared.own_bytes(), cleared.shared_bytes()), held(&cleared));
             while !outbox.is_empty() {
-                seen.extend(take(&mut outbox, 64));
+                seen.extend(outbox.take(64));
             }
             prop_assert_eq!(seen, expected);
             prop_assert_eq!((outbox.own_bytes(), outbox.shared_bytes()), (0, 0));
