@@ -10,14 +10,15 @@
 
 mod values;
 
-use crate::{mesh, net};
+use crate::{mesh, net, node::ordeal::schedule};
 
 /// Panics where something does not hold.
 pub type Target = fn(&[u8]);
 
 /// By name; see the head of this file.
-pub const TARGETS: [(&str, Target); 12] = [
+pub const TARGETS: [(&str, Target); 13] = [
     ("answers", net::fuzzing::feed_answer),
+    ("connections", schedule::follow),
     ("control", mesh::fuzzing::feed_control),
     ("frames", mesh::fuzzing::feed_frame),
     ("heads", net::fuzzing::feed_request),

@@ -24,7 +24,7 @@ mod frame;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod inbound;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 mod inspection;
 mod intake;
 mod introduction;
@@ -69,7 +69,7 @@ pub(crate) use self::{
     tunnel::Tunnel,
     upgrade::{Dialing, Form},
 };
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub(crate) use self::{
     connection::{Inspection, Stage},
     kernel::simulated,

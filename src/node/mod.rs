@@ -10,8 +10,8 @@ mod handle;
 mod intake;
 mod listen;
 mod memory;
-#[cfg(test)]
-mod ordeal;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod ordeal;
 mod relay;
 mod reloading;
 mod status;

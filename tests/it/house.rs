@@ -48,6 +48,7 @@ fn tests_beside(path: &Path) -> Vec<PathBuf> {
         Some("mod.rs" | "lib.rs" | "main.rs") => folder.to_owned(),
         _ => path.with_extension(""),
     };
+    let text = text.replace("#[cfg(any(test, fuzzing))]\n", "#[cfg(test)]\n");
     let declared = text.split("#[cfg(test)]\n").skip(1).filter_map(|rest| {
         let line = rest.lines().next()?.strip_suffix(';')?;
         line.rsplit_once("mod ").map(|(_, name)| name)

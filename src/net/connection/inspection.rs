@@ -20,6 +20,8 @@ pub(crate) struct Inspection {
     pub(crate) stage: Stage,
     /// It is not read because of what it leaves waiting, or has sent.
     pub(crate) is_paused: bool,
+    /// TLS has not come about yet: until then what is to be said waits.
+    pub(crate) is_in_tls_handshake: bool,
     pub(crate) pending_bytes: usize,
     pub(crate) held_bytes: usize,
     /// What the outbox says that it holds is what it holds.
@@ -43,6 +45,7 @@ impl Connection {
             token: self.token,
             stage,
             is_paused: self.is_paused(limits) || self.is_held(),
+            is_in_tls_handshake: self.transport.is_handshaking(),
             pending_bytes: outbox.pending_bytes(),
             held_bytes: outbox.held_bytes(),
             is_account_right: outbox.is_account_right(),

@@ -5,7 +5,7 @@
 //! whom it tells is not its business.
 
 mod holding;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 mod inspection;
 mod introducing;
 mod pacing;
@@ -20,7 +20,7 @@ use std::{
 
 use bytes::Bytes;
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub(crate) use self::inspection::{Inspection, Stage};
 use self::introducing::Introduction;
 pub(crate) use self::receiving::Portion;

@@ -1,18 +1,18 @@
 //! What the network has of the operating system: sockets, and word of which are ready. Nothing else here opens
-//! or registers one. In tests there is a simulated kernel beside the real one; the program knows the real one only.
+//! or registers one. In tests and for fuzzing there is a simulated kernel beside the real one; the program knows the real one only.
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 mod either;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub(crate) mod simulated;
 
 use std::{io, net::SocketAddr, time::Duration};
 
-#[cfg(not(test))]
+#[cfg(not(any(test, fuzzing)))]
 pub(crate) use mio::net::{TcpListener as Listener, TcpStream as Stream};
 use mio::{Interest, Registry, event::Event};
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub(crate) use self::either::{Listener, Stream};
 use super::{socket, token::Source};
 
@@ -41,7 +41,7 @@ impl From<&Event> for Readiness {
 #[derive(Debug)]
 pub(crate) struct Kernel {
     registry: Registry,
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     simulated: Option<simulated::Host>,
 }
 
@@ -49,13 +49,13 @@ impl Kernel {
     pub(crate) fn new(registry: Registry) -> Self {
         Self {
             registry,
-            #[cfg(test)]
+            #[cfg(any(test, fuzzing))]
             simulated: None,
         }
     }
 
     /// The sockets are those of a simulated host; nothing is registered with the real poll.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn simulated(registry: Registry, host: simulated::Host) -> Self {
         Self {
             registry,
@@ -72,12 +72,12 @@ impl Kernel {
         address: SocketAddr,
         unacknowledged_max: Duration,
     ) -> io::Result<Listener> {
-        #[cfg(test)]
+        #[cfg(any(test, fuzzing))]
         if let Some(host) = &self.simulated {
             return host.listen(address).map(Listener::Simulated);
         }
         let listener = socket::listen(address, unacknowledged_max)?;
-        #[cfg(test)]
+        #[cfg(any(test, fuzzing))]
         let listener = Listener::Real(listener);
         Ok(listener)
     }
@@ -92,12 +92,12 @@ impl Kernel {
         source: Option<SocketAddr>,
         unacknowledged_max: Duration,
     ) -> io::Result<Stream> {
-        #[cfg(test)]
+        #[cfg(any(test, fuzzing))]
         if let Some(host) = &self.simulated {
             return host.connect(address).map(Stream::Simulated);
         }
         let stream = socket::connect(address, source, unacknowledged_max)?;
-        #[cfg(test)]
+        #[cfg(any(test, fuzzing))]
         let stream = Stream::Real(stream);
         Ok(stream)
     }
@@ -117,7 +117,7 @@ impl Kernel {
 
 /// The options of an accepted connection that it did not inherit.
 pub(crate) fn tune_accepted(stream: &Stream, unacknowledged_max: Duration) {
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     let stream = match stream {
         Stream::Real(stream) => stream,
         Stream::Simulated(_) => return,

@@ -1,54 +1,32 @@
 //! One ordeal, from its seed to its end: nodes and their peers in a simulated world, in a time of their own.
 
 use std::{
-    collections::BTreeSet,
-    net::{IpAddr, SocketAddr},
+    collections::{BTreeSet, VecDeque},
+    io::ErrorKind,
+    net::IpAddr,
     time::{Duration, Instant},
 };
 
-use mio::Poll;
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
 
 use super::{
+    certificate::Certificate,
     ledger::Ledger,
-    peer::{Peer, Stage},
-    plan::{Deed, Plan},
-    watch::{LATE_MAX, Watch},
+    line::Line,
+    member::{MANY, Member},
+    peer::{Peer, Stage, Way},
+    plan::{self, Deed, Place, Plan},
+    watch::LATE_MAX,
 };
 use crate::{
-    Config, Received,
-    net::{
-        Kernel, Readiness, Source,
-        simulated::{Host, World},
-    },
-    node::{Next, Node, handle::Handle},
-    signals::Arrived,
+    net::simulated::{Host, Listener, Watched as _, World},
+    node::Next,
 };
 
 /// Steps that an ordeal may take; more is a livelock.
 const STEPS_MAX: usize = 400_000;
 /// What is said is heard everywhere after so long.
 const ON_ITS_WAY_MAX: Duration = Duration::from_millis(500);
-/// Descriptors of a machine that lacks none.
-pub(super) const MANY: usize = 100_000;
-
-/// A node and what is known of it.
-pub(super) struct Member {
-    node: Node,
-    handle: Handle,
-    pub(super) host: Host,
-    watch: Watch,
-    /// When it wakes by itself.
-    wake_at: Option<Instant>,
-    /// Its next turn is not before then: it is busy elsewhere.
-    busy_until: Instant,
-    is_woken: bool,
-    arrived: Arrived,
-    /// When it was told to stop, and until when it has to be gone.
-    stops_until: Option<Instant>,
-    pub(super) has_ended: bool,
-    heard: BTreeSet<String>,
-}
 
 /// What has come of an ordeal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,17 +37,35 @@ pub(super) struct Outcome {
     pub(super) deliveries: u64,
     pub(super) good_peers: usize,
     pub(super) good_closed: usize,
+    /// Of the good ones, those that a node has dialed, and those with TLS.
+    pub(super) good_dialed: usize,
+    pub(super) good_with_tls: usize,
     pub(super) accept_pauses: u64,
     pub(super) closed_slow: u64,
     pub(super) neighbors: u64,
 }
 
+/// Where a node dials, and who answers there, one after the other.
+struct Server {
+    listener: Listener,
+    peers: VecDeque<usize>,
+}
+
+/// The tokens of servers begin here, those of peers are their numbers.
+const SERVER_FIRST: usize = 10_000;
+
 pub(super) struct Course {
     rng: SmallRng,
     world: World,
+    /// Where good peers are, and servers.
     outside: Host,
+    /// Where the others are.
+    elsewhere: Host,
+    servers: Vec<Server>,
     now: Instant,
     members: Vec<Member>,
+    /// What the output of each has heard.
+    heard: Vec<BTreeSet<String>>,
     pub(super) peers: Vec<Peer>,
     ledger: Ledger,
     deeds: Vec<(Instant, Deed)>,
@@ -104,12 +100,13 @@ pub(super) fn run(seed: u64) -> Outcome {
 /// Runs an ordeal that is made by `draw`, and lets `look` see what has come of it.
 pub(super) fn run_plan(
     seed: u64,
-    draw: impl FnOnce(&mut SmallRng, Instant) -> Plan,
+    draw: impl FnOnce(&mut SmallRng, Instant, &Certificate) -> Plan,
     look: impl FnOnce(&Course),
 ) -> Outcome {
     let mut rng = SmallRng::seed_from_u64(seed);
     let start = Instant::now();
-    let plan = draw(&mut rng, start);
+    let certificate = Certificate::new(plan::addresses());
+    let plan = draw(&mut rng, start, &certificate);
     let world = World::new(rng.random(), plan.weather.clone(), start);
     let _confession = Confession {
         seed,
@@ -124,16 +121,30 @@ pub(super) fn run_plan(
 impl Course {
     fn new(plan: Plan, mut rng: SmallRng, world: World, now: Instant) -> Self {
         let outside = world.host(IpAddr::from([10, 9, 0, 1]), MANY, false);
+        let elsewhere = world.host(IpAddr::from([10, 9, 0, 2]), MANY, false);
+        let servers = plan.servers.into_iter().enumerate();
+        let servers = servers.map(|(index, server)| {
+            let listener = outside.listen(server.address);
+            let listener = listener.expect("nobody else listens there");
+            let watched = listener.watch(mio::Token(SERVER_FIRST + index));
+            watched.expect("it can be watched");
+            let peers = server.peers.into();
+            Server { listener, peers }
+        });
+        let servers = servers.collect();
         let mut members = Vec::new();
         for config in &plan.configs {
-            members.push(Member::new(config, &world, &mut rng, now));
+            members.push(Member::new(config, &world, true, &mut rng, now));
         }
         let peers = plan.manners.into_iter().enumerate();
         Self {
             rng,
             world,
             outside,
+            elsewhere,
+            servers,
             now,
+            heard: vec![BTreeSet::new(); members.len()],
             members,
             peers: peers
                 .map(|(number, manner)| Peer::new(number, manner))
@@ -148,6 +159,8 @@ impl Course {
                 deliveries: 0,
                 good_peers: 0,
                 good_closed: 0,
+                good_dialed: 0,
+                good_with_tls: 0,
                 accept_pauses: 0,
                 closed_slow: 0,
                 neighbors: 0,
@@ -177,7 +190,8 @@ impl Course {
         let peers = self.peers.iter().filter_map(Peer::next);
         let members = self.members.iter().filter_map(Member::next);
         let deeds = self.deeds.iter().map(|(at, _)| *at);
-        let ready = self.outside.is_ready().then_some(self.now);
+        let is_ready = self.outside.is_ready() || self.elsewhere.is_ready();
+        let ready = is_ready.then_some(self.now);
         let others = [self.world.next(), ready].into_iter().flatten();
         peers.chain(members).chain(deeds).chain(others).min()
     }
@@ -205,27 +219,58 @@ impl Course {
                     member.stop(Duration::ZERO, now);
                 }
                 Deed::Weather(weather) => self.world.set_weather(weather),
+                Deed::Cut(from, to) => self.world.cut(self.host(from), self.host(to)),
+                Deed::Heal(from, to) => self.world.heal(self.host(from), self.host(to)),
+            }
+        }
+    }
+
+    fn host(&self, place: Place) -> &Host {
+        match place {
+            Place::Node(node) => &self.members[node].host,
+            Place::Elsewhere => &self.elsewhere,
+        }
+    }
+
+    /// Lets those in whom the nodes dial.
+    fn serve(&mut self, index: usize) {
+        let Server { listener, peers } = &mut self.servers[index];
+        loop {
+            match listener.accept() {
+                // Who comes when nobody is left is turned away.
+                Ok((socket, _)) => {
+                    if let Some(number) = peers.pop_front() {
+                        let watched = socket.watch(mio::Token(number));
+                        watched.expect("it can be watched");
+                        let line = Line::clear(socket);
+                        self.peers[number].begin(line, &mut self.ledger, self.now);
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                // Interrupted, or gone already.
+                Err(_) => {}
             }
         }
     }
 
     fn let_peers_act(&mut self) {
-        let ready = self.outside.poll(usize::MAX);
-        let mut acting: BTreeSet<usize> = ready
-            .iter()
-            .map(|ready| mio::Token::from(ready.source).0)
-            .collect();
+        let ready = [&self.outside, &self.elsewhere].map(|host| host.poll(usize::MAX));
+        let ready = ready.iter().flatten();
+        let tokens = ready.map(|ready| mio::Token::from(ready.source).0);
+        let mut acting: BTreeSet<usize> = tokens.collect();
+        for server in acting.split_off(&SERVER_FIRST) {
+            self.serve(server - SERVER_FIRST);
+        }
         let due = self.peers.iter();
         let due = due.filter(|peer| peer.next().is_some_and(|next| next <= self.now));
         acting.extend(due.map(|peer| peer.number));
         for number in acting {
-            self.peers[number].act(
-                &self.outside,
-                &self.world,
-                &mut self.ledger,
-                &mut self.rng,
-                self.now,
-            );
+            let peer = &mut self.peers[number];
+            let host = match peer.manner.is_good {
+                true => &self.outside,
+                false => &self.elsewhere,
+            };
+            peer.act(host, &self.world, &mut self.ledger, &mut self.rng, self.now);
         }
     }
 
@@ -244,7 +289,12 @@ impl Course {
                 true => 256,
                 false => self.rng.random_range(1..4),
             };
-            let patience = member.turn(Some(&self.ledger), events_max, self.now);
+            let (ledger, heard) = (&self.ledger, &mut self.heard[index]);
+            let hear = |text: &str| {
+                let is_new = ledger.author(text).is_none() || heard.insert(text.to_owned());
+                assert!(is_new, "the output hears {text:?} twice");
+            };
+            let patience = member.turn(hear, events_max, self.now);
             let waits = match patience {
                 Next::Wait(Some(patience)) => patience.as_nanos() as u64,
                 Next::Wait(None) => u64::MAX,
@@ -267,14 +317,22 @@ impl Course {
         }
         // Who hears no answer to its request was one too many.
         let good = self.peers.iter().filter(|peer| peer.manner.is_good);
-        let cut_off = good.filter(|peer| peer.refused == Some(0)).count() as u64;
+        let cut_off = good.filter(|peer| peer.refused == Some(0) && !peer.is_dialed());
+        let cut_off = cut_off.count() as u64;
         assert!(cut_off <= refused_abruptly, "{cut_off} good peers cut off");
         let good = self.peers.iter().filter(|peer| peer.manner.is_good);
         let met: Vec<_> = good
-            .filter(|peer| peer.refused.is_none() && peer.stage != Stage::Absent)
+            .filter(|peer| match peer.is_dialed() {
+                // The node may stop before it has heard that it is let in.
+                true => peer.has_met,
+                false => peer.refused.is_none() && peer.stage != Stage::Absent,
+            })
             .collect();
         for peer in &met {
             self.outcome.good_peers += 1;
+            self.outcome.good_dialed += usize::from(peer.is_dialed());
+            let is_with_tls = matches!(peer.manner.way, Way::DialsWithTls(..));
+            self.outcome.good_with_tls += usize::from(is_with_tls);
             assert!(peer.has_said_all(), "{peer:?}");
             assert_eq!(peer.stage, Stage::Gone, "{peer:?}");
             let code = peer.close_heard.expect("a good peer hears a Close");
@@ -297,117 +355,4 @@ impl Course {
         self.outcome.trace = self.world.trace();
         self.outcome
     }
-}
-
-impl Member {
-    pub(super) fn new(config: &Config, world: &World, rng: &mut SmallRng, now: Instant) -> Self {
-        let (ip, _) = place_of(config);
-        let host = world.host(ip, MANY, true);
-        let poll = Poll::new().expect("a poll");
-        let registry = poll.registry().try_clone().expect("a descriptor is left");
-        let kernel = Kernel::simulated(registry, host.clone());
-        let refusals_max = 2;
-        let node = Node::on(poll, kernel, config, refusals_max, rng, now);
-        let node = node.expect("it is configured well");
-        Self {
-            handle: node.handle(),
-            node,
-            host,
-            watch: Watch::default(),
-            wake_at: Some(now),
-            busy_until: now,
-            is_woken: false,
-            arrived: Arrived::default(),
-            stops_until: None,
-            has_ended: false,
-            heard: BTreeSet::new(),
-        }
-    }
-
-    /// SIGINT has come.
-    pub(super) fn interrupt(&mut self, now: Instant) {
-        self.arrived.is_stop = true;
-        self.stop(Duration::ZERO, now);
-    }
-
-    /// SIGTERM has come.
-    fn drain(&mut self, now: Instant) {
-        self.arrived.is_drain = true;
-        self.stop(self.node.config.limits.drain.unwrap_or_default(), now);
-    }
-
-    fn stop(&mut self, over: Duration, now: Instant) {
-        let until = now + over + self.node.config.limits.shutdown_timeout + LATE_MAX;
-        self.stops_until.get_or_insert(until);
-    }
-
-    fn has_arrived(&self) -> bool {
-        self.is_woken || self.arrived != Arrived::default()
-    }
-
-    /// When it is to turn next.
-    pub(super) fn next(&self) -> Option<Instant> {
-        if self.has_ended {
-            return None;
-        }
-        let is_ready = self.has_arrived() || self.host.is_ready();
-        let ready_at = is_ready.then_some(self.busy_until);
-        let wake_at = self.wake_at.map(|at| at.max(self.busy_until));
-        [ready_at, wake_at].into_iter().flatten().min()
-    }
-
-    pub(super) fn is_due(&self, now: Instant) -> bool {
-        self.next().is_some_and(|next| next <= now)
-    }
-
-    /// One turn. With a ledger, what the output hears must stand there.
-    pub(super) fn turn(
-        &mut self,
-        ledger: Option<&Ledger>,
-        events_max: usize,
-        now: Instant,
-    ) -> Next {
-        let Self {
-            node, heard, host, ..
-        } = self;
-        let arrived = std::mem::take(&mut self.arrived);
-        if arrived != Arrived::default() {
-            node.on_signals(arrived, now);
-        }
-        let mut ready = host.poll(events_max);
-        if std::mem::take(&mut self.is_woken) {
-            ready.push(Readiness {
-                source: Source::Waker,
-                is_readable: true,
-                is_writable: false,
-                is_end: false,
-            });
-        }
-        let told = ready.len();
-        let mut output = |received: &Received<'_>| {
-            let text = String::from_utf8_lossy(received.message.as_bytes());
-            let text = text.as_ref();
-            if ledger.is_some_and(|ledger| ledger.author(text).is_some()) {
-                let is_new = heard.insert(text.to_owned());
-                assert!(is_new, "the output hears {text:?} twice");
-            }
-        };
-        let next = node.turn(ready, now, &mut output);
-        self.watch.check(node, host, next, told, now);
-        match next {
-            Next::Wait(patience) => self.wake_at = patience.map(|patience| now + patience),
-            Next::End => self.has_ended = true,
-        }
-        if let Some(until) = self.stops_until {
-            assert!(self.has_ended || now <= until, "it does not end in time");
-        }
-        next
-    }
-}
-
-/// Where a node listens.
-pub(super) fn place_of(config: &Config) -> (IpAddr, SocketAddr) {
-    let bind = config.binds.first().expect("a node listens");
-    let ip: IpAddr = bind.host().parse().expect("it is an address");
-    (ip, SocketAddr::new(ip, bind.port()))
 }

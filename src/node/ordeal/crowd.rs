@@ -5,15 +5,15 @@ use std::{
     io::{ErrorKind, IoSlice},
     net::{IpAddr, SocketAddr},
     ops::RangeInclusive,
-    sync::Arc,
     time::{Duration, Instant},
 };
 
 use rand::{SeedableRng, rngs::SmallRng};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, crypto::ring::default_provider};
+use rustls::ClientConnection;
 
 use super::{
-    course::{MANY, Member, place_of},
+    certificate::{Certificate, NAME},
+    member::{MANY, Member, place_of},
     wire,
 };
 use crate::{
@@ -70,7 +70,7 @@ impl Guest {
     /// The status of the answer.
     fn status(&mut self) -> Option<u16> {
         self.listen();
-        wire::take_head(&mut self.heard)
+        wire::take_response(&mut self.heard)
     }
 }
 
@@ -97,7 +97,7 @@ impl Scene {
         let mut rng = SmallRng::seed_from_u64(0);
         Self {
             outside: world.host(IpAddr::from([10, 9, 0, 1]), MANY, true),
-            member: Member::new(&config, &world, &mut rng, now),
+            member: Member::new(&config, &world, true, &mut rng, now),
             world,
             address,
             now,
@@ -130,7 +130,7 @@ impl Scene {
 
     fn turn(&mut self) {
         self.world.advance(self.now);
-        self.member.turn(None, usize::MAX, self.now);
+        self.member.turn(|_| {}, usize::MAX, self.now);
         self.world.advance(self.now);
     }
 
@@ -180,46 +180,10 @@ fn who_asks_beside_a_crowd_that_drips_waits_for_no_more_than_a_turn() {
     }
 }
 
-/// A certificate in files, which go with this.
-struct Files(std::path::PathBuf);
-
-impl Files {
-    fn make() -> Self {
-        let folder = std::env::temp_dir().join(format!("wsmesh-crowd-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).expect("a folder");
-        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a key");
-        let files = Self(folder);
-        let TlsConfig { cert, key, .. } = files.config();
-        std::fs::write(cert.expect("named"), made.cert.pem()).expect("a file");
-        std::fs::write(key.expect("named"), made.signing_key.serialize_pem()).expect("a file");
-        files
-    }
-
-    fn config(&self) -> TlsConfig {
-        TlsConfig {
-            cert: Some(self.0.join("cert.pem")),
-            key: Some(self.0.join("key.pem")),
-            ..TlsConfig::default()
-        }
-    }
-}
-
-impl Drop for Files {
-    fn drop(&mut self) {
-        // Whoever cleans up after a failure has more to do anyway.
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
 /// What somebody says first who speaks TLS.
-fn hello() -> Vec<u8> {
-    let config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
-        .with_safe_default_protocol_versions()
-        .expect("there are some")
-        .with_root_certificates(RootCertStore::empty())
-        .with_no_client_auth();
-    let name = "localhost".try_into().expect("it is a name");
-    let mut client = ClientConnection::new(Arc::new(config), name).expect("it can begin");
+fn hello(certificate: &Certificate) -> Vec<u8> {
+    let name = NAME.try_into().expect("it is a name");
+    let mut client = ClientConnection::new(certificate.of_peer(), name).expect("it can begin");
     let mut hello = Vec::new();
     client.write_tls(&mut hello).expect("it is written");
     hello
@@ -227,10 +191,11 @@ fn hello() -> Vec<u8> {
 
 #[test]
 fn who_begins_tls_beside_a_crowd_that_does_no_more_than_that_waits_for_no_more_than_a_turn() {
-    let files = Files::make();
-    let mut scene = Scene::new("wss://10.0.0.1:8443", files.config(), Limits::default());
+    let certificate = Certificate::new(std::iter::empty());
+    let tls = certificate.of_node();
+    let mut scene = Scene::new("wss://10.0.0.1:8443", tls, Limits::default());
     let steps_of_a_turn = HANDSHAKE_BYTES_PER_TURN / TLS_STEP_BYTES;
-    let hello = hello();
+    let hello = hello(&certificate);
     for other in OTHERS {
         let mut flood: Vec<_> = (0..CROWD_TURNS * steps_of_a_turn)
             .map(|_| scene.come(FLOOD, &[]))

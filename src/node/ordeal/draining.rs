@@ -8,8 +8,10 @@ use std::{
 use rand::rngs::SmallRng;
 
 use super::{
-    course::{Course, place_of, run_plan},
-    peer::{Ending, Manner, Opening, Reading, Saying},
+    certificate::Certificate,
+    course::{Course, run_plan},
+    member::place_of,
+    peer::{Ending, Manner, Opening, Reading, Saying, Way},
     plan::{Deed, Plan, plain_config},
 };
 use crate::{config::limits::DRAIN_PER_PEER, net::simulated::Weather};
@@ -24,7 +26,7 @@ const DRAIN_AT: Duration = Duration::from_secs(9);
 const QUIET_AT: Duration = Duration::from_secs(14);
 const STOP_AT: Duration = Duration::from_secs(18);
 
-fn draw(_: &mut SmallRng, start: Instant) -> Plan {
+fn draw(_: &mut SmallRng, start: Instant, _: &Certificate) -> Plan {
     let configs: Vec<_> = (0..3usize)
         .map(|node| plain_config(node, node.checked_sub(1).into_iter()))
         .collect();
@@ -32,8 +34,7 @@ fn draw(_: &mut SmallRng, start: Instant) -> Plan {
         let (_, address) = place_of(&configs[node]);
         Manner {
             node,
-            address,
-            ip: IpAddr::from([10, 9, node as u8, 1]),
+            way: Way::Dials(IpAddr::from([10, 9, node as u8, 1]), address),
             channel: "/",
             connect_at: start + 20 * MS * number as u32,
             opening: Opening::Upgrade,
@@ -63,6 +64,7 @@ fn draw(_: &mut SmallRng, start: Instant) -> Plan {
             latency: Duration::ZERO..3 * MS,
             capacity: 64 * 1024..128 * 1024,
         },
+        servers: Vec::new(),
         manners: manners.map(|(node, number)| manner(node, number)).collect(),
         deeds: vec![
             (start + DRAIN_AT, Deed::Drain { node: MIDDLE }),

@@ -24,7 +24,8 @@ struct Publisher {
 pub(super) struct Listener {
     node: usize,
     channel: &'static str,
-    since: Instant,
+    /// It certainly hears all that is said later than that.
+    since: Option<Instant>,
     /// By publisher: the last one, and all.
     heard: BTreeMap<usize, (Option<Number>, BTreeSet<Number>)>,
 }
@@ -73,7 +74,7 @@ impl Ledger {
         peer: usize,
         node: usize,
         channel: &'static str,
-        since: Instant,
+        since: Option<Instant>,
     ) {
         let heard = BTreeMap::new();
         let listener = Listener {
@@ -83,6 +84,12 @@ impl Ledger {
             heard,
         };
         self.listeners.insert(peer, listener);
+    }
+
+    /// From now on a listener hears all.
+    pub(super) fn listens_since(&mut self, peer: usize, now: Instant) {
+        let listener = self.listeners.get_mut(&peer).expect("it was added");
+        listener.since.get_or_insert(now);
     }
 
     /// The next text of a publisher.
@@ -143,9 +150,12 @@ impl Ledger {
         if hearing.channel != saying.channel || listener == author {
             return;
         }
+        let since = hearing
+            .since
+            .expect("who is well-behaved is heard in the end");
         let since = match hearing.node == saying.node {
-            true => hearing.since,
-            false => hearing.since.max(time.start),
+            true => since,
+            false => since.max(time.start),
         };
         let heard = hearing.heard.get(&author);
         let has_heard = |number: usize| heard.is_some_and(|(_, all)| all.contains(&number));

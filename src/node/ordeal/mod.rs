@@ -5,66 +5,32 @@
 //!
 //! A failure names its seed and tells what has happened last. `WSMESH_ORDEAL=17` runs that seed alone,
 //! `WSMESH_ORDEAL=1000..9000` those seeds.
+//!
+//! A [`schedule`] does the same by bytes instead of a seed: they are the target `connections` of fuzzing.
+#![cfg_attr(
+    not(test),
+    allow(dead_code, reason = "fuzzing does not take all of it")
+)]
 
+#[cfg(test)]
+mod certificate;
+#[cfg(test)]
 mod course;
+#[cfg(test)]
 mod crowd;
+#[cfg(test)]
 mod draining;
+#[cfg(test)]
 mod ledger;
+#[cfg(test)]
+mod line;
+mod member;
+#[cfg(test)]
 mod peer;
+#[cfg(test)]
 mod plan;
-mod schedule;
+pub(crate) mod schedule;
+#[cfg(test)]
+mod tests;
 mod watch;
 mod wire;
-
-use std::ops::Range;
-
-use proptest::prelude::*;
-
-use self::course::{Outcome, run};
-
-/// Seeds that are run when nothing else is asked for.
-const SEEDS: Range<u64> = 0..200;
-
-/// The seeds to run.
-fn seeds() -> Range<u64> {
-    let Ok(asked) = std::env::var("WSMESH_ORDEAL") else {
-        return SEEDS;
-    };
-    let (first, last) = asked.split_once("..").unwrap_or((&asked, ""));
-    let first = first.parse().expect("WSMESH_ORDEAL is a seed, or FROM..TO");
-    let last = last.parse().unwrap_or(first + 1);
-    first..last
-}
-
-#[test]
-fn nodes_stand_what_befalls_them() {
-    let outcomes: Vec<Outcome> = seeds().map(run).collect();
-    let sum = |of: fn(&Outcome) -> u64| outcomes.iter().map(of).sum::<u64>();
-    println!(
-        "{} ordeals: {} turns, {} deliveries, {} good peers, {} of them heard 1001, {} pauses, {} too slow",
-        outcomes.len(),
-        sum(|outcome| outcome.turns),
-        sum(|outcome| outcome.deliveries),
-        sum(|outcome| outcome.good_peers as u64),
-        sum(|outcome| outcome.good_closed as u64),
-        sum(|outcome| outcome.accept_pauses),
-        sum(|outcome| outcome.closed_slow),
-    );
-}
-
-#[test]
-fn the_same_seed_makes_the_same_ordeal() {
-    for seed in 0..10 {
-        assert_eq!(run(seed), run(seed), "seed {seed}");
-    }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(500))]
-
-    /// Whatever a peer sends, in whatever pieces, and whatever happens to its connection meanwhile.
-    #[test]
-    fn a_connection_stands_any_bytes(schedule in proptest::collection::vec(any::<u8>(), 0..300)) {
-        schedule::follow(&schedule);
-    }
-}

@@ -1,22 +1,27 @@
 //! The plain peers of an ordeal: how they behave, and what they do next. A good one does all that is right, however
-//! slowly its bytes come; the others do what is wrong in a way of their own.
+//! slowly its bytes come; the others do what is wrong in a way of their own. Some wait to be dialed.
 
 use std::{
     collections::VecDeque,
-    io::{ErrorKind, IoSlice},
+    io::ErrorKind,
     net::{IpAddr, SocketAddr},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use rand::{RngExt, rngs::SmallRng};
+use rustls::ClientConfig;
 
 use super::{
     ledger::Ledger,
+    line::Line,
     wire::{self, Heard},
 };
-use crate::net::simulated::{Host, Socket, Watched as _, World};
+use crate::net::simulated::{Host, Watched as _, World};
 
 const MS: Duration = Duration::from_millis(1);
+/// In a ping right after the upgrade is granted.
+const GRANTED: &[u8] = b"granted";
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Opening {
@@ -60,12 +65,22 @@ pub(super) enum Ending {
     Resets(Instant),
 }
 
+/// How a connection begins.
+#[derive(Clone, Debug)]
+pub(super) enum Way {
+    /// The peer dials, from and to these.
+    Dials(IpAddr, SocketAddr),
+    /// … with TLS.
+    DialsWithTls(IpAddr, SocketAddr, Arc<ClientConfig>),
+    /// The node dials.
+    IsDialed,
+}
+
 /// What a peer is like.
 #[derive(Clone, Debug)]
 pub(super) struct Manner {
     pub(super) node: usize,
-    pub(super) address: SocketAddr,
-    pub(super) ip: IpAddr,
+    pub(super) way: Way,
     pub(super) channel: &'static str,
     pub(super) connect_at: Instant,
     pub(super) opening: Opening,
@@ -98,7 +113,9 @@ pub(super) struct Peer {
     pub(super) number: usize,
     pub(super) manner: Manner,
     pub(super) stage: Stage,
-    socket: Option<Socket>,
+    /// Both it and the node know that the upgrade is done.
+    pub(super) has_met: bool,
+    line: Option<Line>,
     inbox: Vec<u8>,
     outbox: VecDeque<u8>,
     left_to_say: usize,
@@ -130,7 +147,8 @@ impl Peer {
             number,
             manner,
             stage: Stage::Absent,
-            socket: None,
+            has_met: false,
+            line: None,
             inbox: Vec::new(),
             outbox: VecDeque::new(),
             left_to_say,
@@ -147,6 +165,7 @@ impl Peer {
     /// When it does something by itself.
     pub(super) fn next(&self) -> Option<Instant> {
         match self.stage {
+            Stage::Absent if self.is_dialed() => None,
             Stage::Absent => Some(self.manner.connect_at),
             Stage::Gone => None,
             _ => {
@@ -159,6 +178,11 @@ impl Peer {
     /// It hears until the node itself says that this is the end.
     pub(super) fn is_staying(&self) -> bool {
         self.manner.ending == Ending::Stays
+    }
+
+    /// It waits for the node, or the node has come.
+    pub(super) fn is_dialed(&self) -> bool {
+        matches!(self.manner.way, Way::IsDialed)
     }
 
     /// It says nothing more.
@@ -175,9 +199,11 @@ impl Peer {
         rng: &mut SmallRng,
         now: Instant,
     ) {
-        if self.stage == Stage::Absent && now >= self.manner.connect_at {
+        if self.stage == Stage::Absent {
             self.connect(host, ledger, now);
         }
+        // What goes wrong with it is seen when it reads.
+        let _ = self.line.as_mut().map(Line::flush);
         if take_due(&mut self.read_at, now) || self.manner.reading == Reading::AtOnce {
             self.read(world, ledger, now);
         }
@@ -194,23 +220,37 @@ impl Peer {
     }
 
     fn connect(&mut self, host: &Host, ledger: &mut Ledger, now: Instant) {
+        let is_spared = self.manner.is_good;
+        let dial = |ip, address| {
+            let socket = host.connect_from(ip, address, is_spared);
+            let socket = socket.expect("the outside has descriptors enough");
+            let watched = socket.watch(mio::Token(self.number));
+            watched.expect("it can be watched");
+            socket
+        };
+        let line = match &self.manner.way {
+            Way::Dials(ip, address) => Line::clear(dial(*ip, *address)),
+            Way::DialsWithTls(ip, address, config) => {
+                Line::encrypted(dial(*ip, *address), Arc::clone(config))
+            }
+            Way::IsDialed => return,
+        };
+        self.begin(line, ledger, now);
+    }
+
+    /// It is connected, or about to be.
+    pub(super) fn begin(&mut self, line: Line, ledger: &mut Ledger, now: Instant) {
         let Manner {
-            ip,
-            address,
-            is_good,
             node,
             channel,
             filler_max,
             ..
         } = self.manner;
-        let socket = host.connect_from(ip, address, is_good);
-        let socket = socket.expect("the outside has descriptors enough");
-        let watched = socket.watch(mio::Token(self.number));
-        watched.expect("it can be watched");
-        self.socket = Some(socket);
+        self.line = Some(line);
         ledger.add_publisher(self.number, node, channel, filler_max);
         self.stage = Stage::Upgrading;
         match &self.manner.opening {
+            Opening::Upgrade if self.is_dialed() => {}
             Opening::Upgrade => self.outbox.extend(wire::request(channel)),
             Opening::Bytes(bytes) => self.outbox.extend(bytes),
             Opening::Nothing => {}
@@ -237,9 +277,9 @@ impl Peer {
         let mut taken = 0;
         let mut is_end = false;
         while taken < max {
-            let Some(socket) = &self.socket else { return };
+            let Some(line) = &mut self.line else { return };
             let len = buffer.len().min(max - taken);
-            match socket.read(&mut buffer[..len]) {
+            match line.read(&mut buffer[..len]) {
                 Ok(0) => {
                     is_end = true;
                     break;
@@ -251,7 +291,14 @@ impl Peer {
                 Err(error) => match error.kind() {
                     ErrorKind::Interrupted => {}
                     ErrorKind::WouldBlock | ErrorKind::NotConnected => break,
-                    _ => {
+                    kind => {
+                        let is_cut_off = kind == ErrorKind::UnexpectedEof;
+                        let is_fine = self.manner.is_good && self.stage != Stage::Upgrading;
+                        assert!(!is_cut_off || !is_fine, "TLS has no end: {self:?}");
+                        if kind == ErrorKind::InvalidData && self.stage == Stage::Upgrading {
+                            // Who may not come in hears so in TLS as far as that has come.
+                            self.refused = Some(503);
+                        }
                         is_end = true;
                         break;
                     }
@@ -266,25 +313,19 @@ impl Peer {
 
     fn work(&mut self, world: &World, ledger: &mut Ledger, now: Instant) {
         if self.stage == Stage::Upgrading {
-            let Some(status) = wire::take_head(&mut self.inbox) else {
-                return;
+            let is_open = match self.is_dialed() {
+                true => self.grant(world, ledger, now),
+                false => self.open(world, ledger, now),
             };
-            world.note("status", self.number as u64, u64::from(status));
-            if status != 101 {
-                self.refused = Some(status);
-                self.end_at.get_or_insert(now + 50 * MS);
-                self.stage = Stage::Closing;
+            if !is_open {
                 return;
             }
-            self.stage = Stage::Open;
-            let Manner { node, channel, .. } = self.manner;
-            ledger.add_listener(self.number, node, channel, now);
-            self.say_at = Some(now);
         }
         if self.refused.is_some() {
             return self.inbox.clear();
         }
-        while let Some(Heard { opcode, payload }) = wire::take_frame(&mut self.inbox) {
+        let is_masked = self.is_dialed();
+        while let Some(Heard { opcode, payload }) = wire::take_frame(&mut self.inbox, is_masked) {
             match opcode {
                 wire::TEXT => {
                     let text = String::from_utf8(payload).expect("a text is UTF-8");
@@ -292,7 +333,14 @@ impl Peer {
                     assert_eq!(self.close_heard, None, "nothing follows a Close");
                     ledger.hear(self.number, &text, self.manner.is_gapless);
                 }
-                wire::PING => self.outbox.extend(wire::frame(wire::PONG, true, &payload)),
+                wire::PING => {
+                    let pong = self.frame(wire::PONG, true, &payload);
+                    self.outbox.extend(pong);
+                }
+                wire::PONG if payload == GRANTED => {
+                    self.has_met = true;
+                    ledger.listens_since(self.number, now);
+                }
                 // Binary messages come of garbage.
                 wire::PONG | wire::BINARY => {}
                 wire::CLOSE => {
@@ -303,7 +351,8 @@ impl Peer {
                     self.close_heard = Some(code);
                     self.closed_at = Some(now);
                     if self.stage == Stage::Open {
-                        self.outbox.extend(wire::frame(wire::CLOSE, true, &payload));
+                        let frame = self.frame(wire::CLOSE, true, &payload);
+                        self.outbox.extend(frame);
                         self.stage = Stage::Closing;
                         self.say_at = None;
                     }
@@ -311,6 +360,73 @@ impl Peer {
                 opcode => panic!("a node does not send {opcode}"),
             }
         }
+    }
+
+    /// Takes the answer of the node. Returns whether it is the right one.
+    fn open(&mut self, world: &World, ledger: &mut Ledger, now: Instant) -> bool {
+        let Some(status) = wire::take_response(&mut self.inbox) else {
+            return false;
+        };
+        world.note("status", self.number as u64, u64::from(status));
+        if status != 101 {
+            self.refused = Some(status);
+            self.end_at.get_or_insert(now + 50 * MS);
+            self.stage = Stage::Closing;
+            return false;
+        }
+        self.stage = Stage::Open;
+        self.has_met = true;
+        let Manner { node, channel, .. } = self.manner;
+        ledger.add_listener(self.number, node, channel, Some(now));
+        self.say_at = Some(now);
+        true
+    }
+
+    /// Takes the request of the node, and grants it. When that has heard so, it answers a ping.
+    fn grant(&mut self, world: &World, ledger: &mut Ledger, now: Instant) -> bool {
+        let Some(request) = wire::take_head(&mut self.inbox) else {
+            return false;
+        };
+        world.note("asked", self.number as u64, request.len() as u64);
+        if self.manner.opening != Opening::Upgrade {
+            // It has said what it says already.
+            self.stage = Stage::Closing;
+            self.refused = Some(0);
+            return false;
+        }
+        self.stage = Stage::Open;
+        self.outbox.extend(wire::grant(&request, ""));
+        let frame = self.frame(wire::PING, true, GRANTED);
+        self.outbox.extend(frame);
+        let Manner { node, channel, .. } = self.manner;
+        ledger.add_listener(self.number, node, channel, None);
+        self.say_at = Some(now);
+        true
+    }
+
+    fn frame(&self, opcode: u8, is_last: bool, payload: &[u8]) -> Vec<u8> {
+        match self.is_dialed() {
+            true => wire::frame_of_server(opcode, is_last, payload),
+            false => wire::frame(opcode, is_last, payload),
+        }
+    }
+
+    /// A message in so many frames, with a ping among them.
+    fn fragments(&self, payload: &[u8], count: usize) -> Vec<u8> {
+        let len = payload.len().div_ceil(count).max(1);
+        let pieces: Vec<_> = payload.chunks(len).collect();
+        let mut frames = Vec::new();
+        for (index, piece) in pieces.iter().enumerate() {
+            let opcode = match index {
+                0 => wire::TEXT,
+                _ => wire::CONTINUATION,
+            };
+            frames.extend(self.frame(opcode, index + 1 == pieces.len(), piece));
+            if index + 1 < pieces.len() {
+                frames.extend(self.frame(wire::PING, true, b"between"));
+            }
+        }
+        frames
     }
 
     fn say(&mut self, ledger: &mut Ledger, rng: &mut SmallRng, now: Instant) {
@@ -324,17 +440,15 @@ impl Peer {
             } => {
                 let text = ledger.say(self.number, now);
                 let frames = match rng.random_range(1..=fragments) {
-                    1 => wire::frame(wire::TEXT, true, text.as_bytes()),
-                    count => wire::fragments(text.as_bytes(), count),
+                    1 => self.frame(wire::TEXT, true, text.as_bytes()),
+                    count => self.fragments(text.as_bytes(), count),
                 };
                 self.outbox.extend(frames);
                 self.say_at = Some(now + MS * rng.random_range(0..=2 * pause) as u32);
             }
             Saying::Pings(count) => {
-                for _ in 0..count {
-                    self.outbox
-                        .extend(wire::frame(wire::PING, true, &[b'x'; 125]));
-                }
+                let ping = self.frame(wire::PING, true, &[b'x'; 125]);
+                self.outbox.extend(ping.repeat(count));
             }
             Saying::Garbage(len) => {
                 self.outbox.extend((0..len).map(|_| rng.random::<u8>()));
@@ -345,10 +459,10 @@ impl Peer {
     fn send(&mut self, now: Instant) {
         let mut budget = self.manner.chunk;
         while budget > 0 && !self.outbox.is_empty() {
-            let Some(socket) = &self.socket else { return };
+            let Some(line) = &mut self.line else { return };
             let (bytes, _) = self.outbox.as_slices();
             let bytes = &bytes[..bytes.len().min(budget)];
-            match socket.write(&[IoSlice::new(bytes)]) {
+            match line.write(bytes) {
                 Ok(len) => {
                     self.outbox.drain(..len);
                     budget -= len;
@@ -369,6 +483,9 @@ impl Peer {
         }
         if !self.outbox.is_empty() {
             self.send_at = Some(now + MS);
+        } else if self.is_dialed() && self.stage == Stage::Closing && self.close_heard.is_some() {
+            // It is the server that ends the connection (RFC 6455 §7.1.1).
+            self.vanish();
         }
     }
 
@@ -381,7 +498,8 @@ impl Peer {
             Ending::Stays => {}
             Ending::Leaves(_) if self.outbox.is_empty() && self.stage == Stage::Open => {
                 let code = 1000_u16.to_be_bytes();
-                self.outbox.extend(wire::frame(wire::CLOSE, true, &code));
+                let frame = self.frame(wire::CLOSE, true, &code);
+                self.outbox.extend(frame);
                 self.stage = Stage::Closing;
             }
             Ending::Leaves(_) if self.stage == Stage::Closing => {}
@@ -393,12 +511,12 @@ impl Peer {
                 self.left_to_say = 0;
                 self.outbox.clear();
                 // It may not even be connected yet.
-                let _ = self.socket.as_ref().map(Socket::end_writing);
+                let _ = self.line.as_mut().map(Line::end_writing);
             }
             Ending::Drops(_) => self.vanish(),
             Ending::Resets(_) => {
-                if let Some(socket) = self.socket.take() {
-                    socket.reset();
+                if let Some(line) = self.line.take() {
+                    line.reset();
                 }
                 self.vanish();
             }
@@ -407,9 +525,9 @@ impl Peer {
 
     fn on_end(&mut self, now: Instant) {
         if self.stage == Stage::Upgrading {
-            self.refused = Some(0);
+            self.refused.get_or_insert(0);
         }
-        if self.manner.is_good && self.refused.is_none() {
+        if self.manner.is_good && self.has_met {
             let has_closed = self.stage == Stage::Closing && self.close_heard.is_some();
             assert!(
                 has_closed,
@@ -423,7 +541,7 @@ impl Peer {
     }
 
     fn vanish(&mut self) {
-        self.socket = None;
+        self.line = None;
         self.outbox.clear();
         self.stage = Stage::Gone;
     }

@@ -1,15 +1,16 @@
 //! What a seed makes of an ordeal: how many nodes with which limits, which peers, which weather, what befalls them.
 
 use std::{
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     time::{Duration, Instant},
 };
 
 use rand::{RngExt, rngs::SmallRng};
 
 use super::{
-    course::place_of,
-    peer::{Ending, Manner, Opening, Reading, Saying},
+    certificate::Certificate,
+    member::place_of,
+    peer::{Ending, Manner, Opening, Reading, Saying, Way},
 };
 use crate::{
     Config,
@@ -29,6 +30,15 @@ const QUIET: Duration = Duration::from_secs(4);
 /// No ordeal lasts longer than that.
 const END: Duration = Duration::from_secs(60);
 const PORT: u16 = 8080;
+const TLS_PORT: u16 = 8443;
+
+/// Somebody that a link leads to.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Place {
+    Node(usize),
+    /// Where the peers are that are not good.
+    Elsewhere,
+}
 
 /// What befalls a node.
 #[derive(Clone, Debug)]
@@ -58,6 +68,17 @@ pub(super) enum Deed {
         node: usize,
     },
     Weather(Weather),
+    /// Nothing comes through, one way.
+    Cut(Place, Place),
+    Heal(Place, Place),
+}
+
+/// Peers that a node dials, one after the other.
+#[derive(Debug)]
+pub(super) struct Server {
+    pub(super) address: SocketAddr,
+    /// Their numbers.
+    pub(super) peers: Vec<usize>,
 }
 
 #[derive(Debug)]
@@ -65,6 +86,7 @@ pub(super) struct Plan {
     pub(super) weather: Weather,
     pub(super) configs: Vec<Config>,
     pub(super) manners: Vec<Manner>,
+    pub(super) servers: Vec<Server>,
     pub(super) deeds: Vec<(Instant, Deed)>,
     /// From then on what is said at one node is to be heard at all.
     pub(super) settled_at: Instant,
@@ -72,13 +94,33 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    pub(super) fn draw(rng: &mut SmallRng, start: Instant) -> Self {
+    pub(super) fn draw(rng: &mut SmallRng, start: Instant, certificate: &Certificate) -> Self {
         let count = pick(rng, &[1, 1, 1, 2, 3]);
-        let configs: Vec<_> = (0..count).map(|node| draw_config(rng, node)).collect();
-        let quiet_at = start + BUSY;
-        let manners = (0..rng.random_range(2..24))
-            .map(|number| draw_manner(rng, &configs, number, start))
+        let certificate = rng.random_bool(0.4).then_some(certificate);
+        let mut configs: Vec<_> = (0..count)
+            .map(|node| draw_config(rng, node, certificate))
             .collect();
+        let quiet_at = start + BUSY;
+        let mut manners: Vec<_> = (0..rng.random_range(2..24))
+            .map(|number| draw_manner(rng, &configs, number, start, certificate))
+            .collect();
+        let mut servers = Vec::new();
+        for (node, config) in configs.iter_mut().enumerate() {
+            if !rng.random_bool(0.4) {
+                continue;
+            }
+            let address = SocketAddr::from(([10, 9, 200, node as u8], PORT));
+            let url = format!("ws://{address}/a");
+            config.peers.push(url.parse().expect("it is a URL"));
+            let first = manners.len();
+            for _ in 0..rng.random_range(1..4) {
+                let mut manner = draw_manner_of(rng, config, node, manners.len(), start);
+                (manner.way, manner.channel) = (Way::IsDialed, "/a");
+                manners.push(manner);
+            }
+            let peers = (first..manners.len()).collect();
+            servers.push(Server { address, peers });
+        }
         let mut deeds = Vec::new();
         for node in 0..count {
             for _ in 0..rng.random_range(0..3) {
@@ -104,13 +146,15 @@ impl Plan {
             let at = start + BUSY.mul_f64(rng.random());
             deeds.push((at, Deed::Weather(draw_weather(rng))));
         }
+        let healed_at = draw_cuts(rng, count, start, &mut deeds);
         deeds.sort_by_key(|(at, _)| *at);
         Self {
             weather,
             configs,
             manners,
+            servers,
             deeds,
-            settled_at: start + SETTLING,
+            settled_at: healed_at + SETTLING,
             end: start + END,
         }
     }
@@ -133,8 +177,46 @@ fn draw_weather(rng: &mut SmallRng) -> Weather {
     }
 }
 
-fn url(node: usize) -> PeerUrl {
-    let url = format!("ws://10.0.0.{}:{PORT}", node + 1);
+/// Cuts links between nodes, and to those elsewhere, one way or both. Returns when those between nodes are whole again.
+fn draw_cuts(
+    rng: &mut SmallRng,
+    nodes: usize,
+    start: Instant,
+    deeds: &mut Vec<(Instant, Deed)>,
+) -> Instant {
+    let mut healed_at = start;
+    for one in 0..nodes {
+        let others = (0..one).map(Place::Node).chain([Place::Elsewhere]);
+        for other in others {
+            if !rng.random_bool(0.2) {
+                continue;
+            }
+            let from = start + MS * rng.random_range(0..6000);
+            let until = from + MS * rng.random_range(50..6000);
+            if let Place::Node(_) = other {
+                healed_at = healed_at.max(until);
+            }
+            let ways = [(Place::Node(one), other), (other, Place::Node(one))];
+            let ways = pick(rng, &[&ways[..], &ways[..1], &ways[1..]]);
+            for (here, there) in ways.iter().copied() {
+                deeds.push((from, Deed::Cut(here, there)));
+                deeds.push((until, Deed::Heal(here, there)));
+            }
+        }
+    }
+    healed_at
+}
+
+/// The addresses that nodes may have.
+pub(super) fn addresses() -> impl Iterator<Item = String> {
+    (0..3).map(|node| format!("10.0.0.{}", node + 1))
+}
+
+fn url(node: usize, is_tls: bool) -> PeerUrl {
+    let url = match is_tls {
+        false => format!("ws://10.0.0.{}:{PORT}", node + 1),
+        true => format!("wss://10.0.0.{}:{TLS_PORT}", node + 1),
+    };
     url.parse().expect("it is a URL")
 }
 
@@ -143,14 +225,17 @@ pub(super) fn plain_config(node: usize, dials: impl Iterator<Item = usize>) -> C
     let bind = format!("10.0.0.{}:{PORT}", node + 1);
     Config {
         binds: vec![bind.parse().expect("it is an address")],
-        peers: dials.map(url).collect(),
+        peers: dials.map(|other| url(other, false)).collect(),
         interval: None,
         ..Config::default()
     }
 }
 
-fn draw_config(rng: &mut SmallRng, node: usize) -> Config {
+fn draw_config(rng: &mut SmallRng, node: usize, certificate: Option<&Certificate>) -> Config {
+    let speaks_tls = certificate.is_some() && rng.random_bool(0.5);
     let mut config = Config {
+        // Every node dials all before it; some dial one another at once.
+        peers: (0..node).map(|other| url(other, speaks_tls)).collect(),
         interval: pick(rng, &[None, Some(SECOND), Some(10 * SECOND)]),
         slow_peer: pick(
             rng,
@@ -176,26 +261,52 @@ fn draw_config(rng: &mut SmallRng, node: usize) -> Config {
             retry_max: 2 * SECOND,
             ..Limits::default()
         },
-        // Every node dials all before it; some dial one another at once.
-        ..plain_config(node, 0..node)
+        ..plain_config(node, std::iter::empty())
     };
+    if let Some(certificate) = certificate {
+        let bind = format!("wss://10.0.0.{}:{TLS_PORT}", node + 1);
+        config.binds.push(bind.parse().expect("it is an address"));
+        config.tls = certificate.of_node();
+    }
     if node == 0 && rng.random_bool(0.3) {
-        config.peers.push(url(1));
+        config.peers.push(url(1, speaks_tls));
     }
     config.check().expect("it is configured well");
     config
 }
 
-fn draw_manner(rng: &mut SmallRng, configs: &[Config], number: usize, start: Instant) -> Manner {
+fn draw_manner(
+    rng: &mut SmallRng,
+    configs: &[Config],
+    number: usize,
+    start: Instant,
+    certificate: Option<&Certificate>,
+) -> Manner {
     let node = rng.random_range(0..configs.len());
-    let (_, address) = place_of(&configs[node]);
+    let mut manner = draw_manner_of(rng, &configs[node], node, number, start);
+    if let (Some(certificate), Way::Dials(ip, address)) = (certificate, &manner.way)
+        && rng.random_bool(0.5)
+    {
+        let address = SocketAddr::new(address.ip(), TLS_PORT);
+        manner.way = Way::DialsWithTls(*ip, address, certificate.of_peer());
+    }
+    manner
+}
+
+fn draw_manner_of(
+    rng: &mut SmallRng,
+    config: &Config,
+    node: usize,
+    number: usize,
+    start: Instant,
+) -> Manner {
+    let (_, address) = place_of(config);
     let is_good = rng.random_bool(0.5);
     let connect_at = start + BUSY.mul_f64(rng.random::<f64>() * 0.8);
     let later = |rng: &mut SmallRng| connect_at + MS * rng.random_range(0..6000);
     let mut manner = Manner {
         node,
-        address,
-        ip: IpAddr::from([10, 9, (number / 3) as u8, 1]),
+        way: Way::Dials(IpAddr::from([10, 9, (number / 3) as u8, 1]), address),
         channel: pick(rng, &["/", "/a"]),
         connect_at,
         opening: Opening::Upgrade,
@@ -210,7 +321,7 @@ fn draw_manner(rng: &mut SmallRng, configs: &[Config], number: usize, start: Ins
         chunk: usize::MAX,
         ending: Ending::Stays,
         is_good,
-        is_gapless: is_good || configs[node].slow_peer == SlowPeer::Disconnect,
+        is_gapless: is_good || config.slow_peer == SlowPeer::Disconnect,
     };
     if is_good {
         if rng.random_bool(0.3) {

@@ -47,7 +47,8 @@ impl State {
         let id = self.add_end(host, from, to, 0, is_spared);
         self.end(id)?.is_held = true;
         let when = self.next_arrival_of(id);
-        self.send(when, Arrival::Call { from: id, to });
+        let link = (host, self.host_at(to).unwrap_or(host));
+        self.send(when, link, Arrival::Call { from: id, to });
         Ok(id)
     }
 
@@ -81,11 +82,18 @@ impl State {
         end.reads += 1;
         let (host, waiting) = (end.host, end.received.len());
         self.begin_call(host)?;
-        let (blocked, short) = (self.weather.blocked, self.weather.short);
+        let (blocked, short, cut) = (self.weather.blocked, self.weather.short, self.weather.cut);
         let end = self.end(id)?;
         if end.phase == Phase::Connecting && !end.is_broken {
             return failed(libc::ENOTCONN);
         }
+        let is_spared = end.is_spared || end.is_broken;
+        if !is_spared && self.happens(cut) {
+            // Nothing comes through any more, and the other side is not told.
+            self.note("timeout", id, 0);
+            self.break_end(id, libc::ETIMEDOUT);
+        }
+        let end = self.end(id)?;
         if waiting == 0 {
             end.is_end_read = end.has_ended();
             return match end.take_error() {
@@ -111,11 +119,15 @@ impl State {
         let other = end.other;
         self.hosts[host].bytes_received += len as u64;
         self.note("read", id, len as u64);
-        self.make_room(other, len);
+        let link = self.link_of(id);
+        match self.cuts.contains_key(&link) {
+            true => self.hold_back(link, Arrival::Room(other, len)),
+            false => self.make_room(other, len),
+        }
         Ok(len)
     }
 
-    fn make_room(&mut self, id: Id, len: usize) {
+    pub(super) fn make_room(&mut self, id: Id, len: usize) {
         if let Some(end) = self.ends.get_mut(&id) {
             end.under_way -= len;
             if end.wants_room && end.is_writable() {
@@ -186,7 +198,8 @@ impl State {
             };
             let (piece, rest) = bytes.split_at(len);
             let when = self.next_arrival_of(from);
-            self.send(when, Arrival::Bytes(to, piece.to_vec(), from));
+            let link = self.link_of(from);
+            self.send(when, link, Arrival::Bytes(to, piece.to_vec(), from));
             bytes = rest;
             if is_last {
                 break;
@@ -202,8 +215,8 @@ impl State {
         if !end.is_writing_ended {
             end.is_writing_ended = true;
             let other = end.other;
-            let when = self.next_arrival_of(id);
-            self.send(when, Arrival::Fin(other));
+            let (when, link) = (self.next_arrival_of(id), self.link_of(id));
+            self.send(when, link, Arrival::Fin(other, id));
         }
         Ok(())
     }
@@ -233,10 +246,11 @@ impl State {
             return;
         }
         let when = (self.now + self.latency()).max(end.arrives_at);
+        let link = (end.host, end.other_host);
         if !end.received.is_empty() {
-            self.send(when, Arrival::Reset(end.other));
+            self.send(when, link, Arrival::Reset(end.other));
         } else if !end.is_writing_ended {
-            self.send(when, Arrival::Fin(end.other));
+            self.send(when, link, Arrival::Fin(end.other, id));
         }
     }
 

@@ -16,6 +16,8 @@ pub(super) struct End {
     pub(super) local: SocketAddr,
     pub(super) remote: SocketAddr,
     pub(super) other: Id,
+    /// Where that is.
+    pub(super) other_host: usize,
     pub(super) phase: Phase,
     /// A program holds its descriptor; until it is accepted, nobody does.
     pub(super) is_held: bool,

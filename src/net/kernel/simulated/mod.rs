@@ -5,9 +5,14 @@
 //! than there is room for, both may be interrupted or blocked, as long as an edge follows where the real kernel gives
 //! one. What is sent arrives in pieces, later, and in order. A socket that is closed with bytes that nobody has read
 //! resets the other end. The same seed makes the same world.
+#![cfg_attr(
+    not(test),
+    allow(dead_code, reason = "fuzzing does not take all of it")
+)]
 
 mod calls;
 mod end;
+mod links;
 mod state;
 
 use std::{
@@ -34,7 +39,7 @@ pub(crate) struct Weather {
     pub(crate) short: f64,
     /// It has to wait for what comes a moment later.
     pub(crate) blocked: f64,
-    /// A connection that is not spared is cut by what lies between, at one of its writes.
+    /// A connection that is not spared is cut by what lies between: at a write both ends are told, at a read one.
     pub(crate) cut: f64,
     /// How long bytes are under way.
     pub(crate) latency: Range<Duration>,
@@ -84,6 +89,16 @@ impl World {
     /// Changes what is likely from now on.
     pub(crate) fn set_weather(&self, weather: Weather) {
         self.0.borrow_mut().weather = weather;
+    }
+
+    /// Nothing comes through from one host to another any more, and nobody is told.
+    pub(crate) fn cut(&self, from: &Host, to: &Host) {
+        self.0.borrow_mut().cut((from.number, to.number));
+    }
+
+    /// Everything comes through again.
+    pub(crate) fn heal(&self, from: &Host, to: &Host) {
+        self.0.borrow_mut().heal((from.number, to.number));
     }
 
     /// Adds something to what tells two runs apart.

@@ -12,6 +12,7 @@ use rand::{RngExt, rngs::SmallRng};
 use super::{
     Glimpse, Weather,
     end::{End, Phase},
+    links::Link,
 };
 use crate::net::kernel::Readiness;
 
@@ -67,8 +68,13 @@ pub(super) enum Arrival {
     Refused(Id),
     /// To whom, what, and from whom.
     Bytes(Id, Vec<u8>, Id),
-    Fin(Id),
+    /// To whom, and from whom.
+    Fin(Id, Id),
     Reset(Id),
+    /// So many bytes that an end has sent were read; only where that is held back.
+    Room(Id, usize),
+    /// An end waits for word of what it has sent.
+    Impatience(Id),
 }
 
 #[derive(Debug)]
@@ -80,7 +86,9 @@ pub(super) struct State {
     pub(super) hosts: Vec<HostState>,
     pub(super) ends: BTreeMap<Id, End>,
     pub(super) listeners: BTreeMap<Id, ListenerState>,
-    calendar: BTreeMap<(Instant, u64), Arrival>,
+    calendar: BTreeMap<(Instant, u64), (Link, Arrival)>,
+    /// Links that are cut, and what is held back there.
+    pub(super) cuts: BTreeMap<Link, Vec<Arrival>>,
     pub(super) next_id: Id,
     next_arrival: u64,
     trace: u64,
@@ -98,6 +106,7 @@ impl State {
             ends: BTreeMap::new(),
             listeners: BTreeMap::new(),
             calendar: BTreeMap::new(),
+            cuts: BTreeMap::new(),
             next_id: 0,
             next_arrival: 0,
             trace: 0xcbf2_9ce4_8422_2325,
@@ -157,16 +166,33 @@ impl State {
             if when > now {
                 break;
             }
-            let arrival = entry.remove();
+            let (link, arrival) = entry.remove();
             self.now = when;
-            self.arrive(arrival);
+            match self.cuts.contains_key(&link) {
+                true => self.hold_back(link, arrival),
+                false => self.arrive(arrival),
+            }
         }
         self.now = now;
     }
 
-    pub(super) fn send(&mut self, when: Instant, arrival: Arrival) {
-        self.calendar.insert((when, self.next_arrival), arrival);
+    pub(super) fn send(&mut self, when: Instant, link: Link, arrival: Arrival) {
+        let entry = (link, arrival);
+        self.calendar.insert((when, self.next_arrival), entry);
         self.next_arrival += 1;
+    }
+
+    /// Something that a host tells itself.
+    pub(super) fn remind(&mut self, when: Instant, arrival: Arrival) {
+        const NO_LINK: Link = (usize::MAX, usize::MAX);
+        self.send(when, NO_LINK, arrival);
+    }
+
+    /// From an end to the other one; both know their hosts as long as they are there.
+    pub(super) fn link_of(&self, from: Id) -> Link {
+        self.ends
+            .get(&from)
+            .map_or((usize::MAX, usize::MAX), |end| (end.host, end.other_host))
     }
 
     pub(super) fn latency(&mut self) -> Duration {
@@ -186,7 +212,7 @@ impl State {
         }
     }
 
-    fn arrive(&mut self, arrival: Arrival) {
+    pub(super) fn arrive(&mut self, arrival: Arrival) {
         match arrival {
             Arrival::Call { from, to } => self.on_call(from, to),
             Arrival::Connected(id, other) => match self.ends.get_mut(&id) {
@@ -199,7 +225,9 @@ impl State {
             },
             Arrival::Refused(id) => self.break_end(id, libc::ECONNREFUSED),
             Arrival::Reset(id) => self.break_end(id, libc::ECONNRESET),
-            Arrival::Fin(id) => {
+            Arrival::Room(id, len) => self.make_room(id, len),
+            Arrival::Impatience(id) => self.lose_patience(id),
+            Arrival::Fin(id, _) => {
                 if let Some(end) = self.ends.get_mut(&id) {
                     end.is_ended = true;
                     self.note("fin", id, 0);
@@ -212,7 +240,13 @@ impl State {
                     self.note("bytes", id, bytes.len() as u64);
                     self.queue(id);
                 }
-                _ => self.break_end(from, libc::ECONNRESET),
+                // The answer is a reset, which comes if it can.
+                _ => {
+                    let (host, other_host) = self.link_of(from);
+                    if !self.cuts.contains_key(&(other_host, host)) {
+                        self.break_end(from, libc::ECONNRESET);
+                    }
+                }
             },
         }
     }
@@ -229,26 +263,35 @@ impl State {
         let Some(caller) = self.ends.get(&from) else {
             return;
         };
-        let (remote, is_spared) = (caller.local, caller.is_spared);
+        let (remote, is_spared, from_host) = (caller.local, caller.is_spared, caller.host);
         let back = self.next_arrival_of(from);
         let mut listeners = self.listeners.iter();
         let Some((&listener, _)) = listeners.find(|(_, listener)| listener.address == to) else {
-            return self.send(back, Arrival::Refused(from));
+            return self.remind(back, Arrival::Refused(from));
         };
         let host = self.listeners[&listener].host;
         let id = self.add_end(host, to, remote, from, is_spared);
         if let Some(end) = self.ends.get_mut(&id) {
             end.phase = Phase::Connected;
+            end.other_host = from_host;
         }
         if let Some(caller) = self.ends.get_mut(&from) {
             caller.other = id;
+            caller.other_host = host;
         }
         if let Some(listener) = self.listeners.get_mut(&listener) {
             listener.backlog.push_back(id);
         }
         self.note("call", id, from);
-        self.send(back, Arrival::Connected(from, id));
+        self.send(back, (host, from_host), Arrival::Connected(from, id));
         self.queue(listener);
+    }
+
+    /// The host that listens at an address.
+    pub(super) fn host_at(&self, address: SocketAddr) -> Option<usize> {
+        let mut listeners = self.listeners.values();
+        let listener = listeners.find(|listener| listener.address == address);
+        listener.map(|listener| listener.host)
     }
 
     pub(super) fn add_id(&mut self) -> Id {
@@ -270,6 +313,7 @@ impl State {
             local,
             remote,
             other,
+            other_host: host,
             phase: Phase::Connecting,
             is_held: false,
             is_spared,
