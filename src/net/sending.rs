@@ -373,6 +373,23 @@ mod tests {
     }
 
     #[test]
+    fn what_waits_is_counted_anew_when_a_peer_is_closed_amid_a_fan_out() {
+        let mut config = Config::default();
+        config.limits.message_bytes_max = 30_000;
+        config.limits.outbox_bytes_max = 60_000;
+        let mut trial = Trial::new(&config, Instant::now());
+        let _client = Client::plain(&mut trial, "/");
+        let message = Message::binary(vec![0; 30_000]);
+        while trial.network.counters().messages_dropped == 0 {
+            let now = trial.now;
+            let mut messages = Relayed::joined(vec![(message.clone(), None)], 1);
+            trial.network.send_to_channel("/", &mut messages, now);
+            trial.network.assert_counts();
+            trial.network.flush(now);
+        }
+    }
+
+    #[test]
     fn a_neighbor_may_send_the_head_of_the_mesh_beside_the_largest_message() {
         let bytes_max = 1000;
         let mut config = Config::default();

@@ -19,11 +19,12 @@ impl Connection {
     /// Sends what the socket takes.
     pub(crate) fn flush(&mut self, turn: &mut Turn<'_>) {
         let flushed = self.transport.flush(&mut turn.counters.bytes_sent);
-        self.count_pending(turn.counters);
         if let Err(error) = flushed {
             // What the peer has sent before is still there to be read, and its last word tells more.
-            return self.transport.give_up_writing(error);
+            self.transport.give_up_writing(error);
+            return self.count_pending(turn.counters);
         }
+        self.count_pending(turn.counters);
         if self.transport.outbox.is_empty() {
             self.is_shedding = false;
             if matches!(self.phase, Phase::Lingering) {
@@ -129,6 +130,7 @@ impl Connection {
             Pushed::Dropped(dropped) => (false, dropped),
             Pushed::Overflow => {
                 self.close(CloseReason::Slow(self.pending_bytes()), turn);
+                self.count_pending(turn.counters);
                 turn.counters.messages_dropped += messages;
                 return None;
             }
