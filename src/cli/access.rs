@@ -83,7 +83,7 @@ pub(super) struct AccessOptions {
     #[arg(value_parser = typed::<Subnet>())]
     trust_forwarded_for: Vec<Subnet>,
 
-    /// Expect the PROXY protocol, version 2, from proxies at these addresses
+    /// Expect the PROXY protocol, version 2, from these addresses
     ///
     /// Each of their connections must begin with a header that says whose it is (send-proxy-v2 in HAProxy), before TLS if
     /// that is spoken. All limits by address, --allow, --deny, output and logs then go by it. Others are not asked

@@ -140,7 +140,7 @@ pub(super) struct LimitOptions {
     #[arg(value_parser = typed::<Time>(), default_value_t = Time(LIMITS.close_timeout))]
     close_timeout: Time,
 
-    /// Time over which peers are closed after SIGTERM, or off
+    /// Time to close peers over, or off
     ///
     /// One by one and at random, so that they do not come back all at once; few take less, a tenth
     /// of a second each. Nobody new is let in meanwhile, and neighbors know that they have to find another way. With
