@@ -19,7 +19,8 @@
 //! # Architecture
 //!
 //! One thread, one `mio::Poll`, one slab of connections. Nothing blocks; the only other threads resolve
-//! names, because the system's resolver can only block. Bytes go one way:
+//! names, because the system's resolver can only block, and wait for the end of a minute in which the log left lines out.
+//! Bytes go one way:
 //!
 //! ```text
 //!             ┌──────────────────────────── net ────────────────────────────┐
@@ -84,7 +85,7 @@
 //! | `output`, `feed` | shell | where messages go that are received, and where those come from that are read from a stream |
 //! | [`client`] | edge | publishing and listening as a plain peer: a third loop around `net`, of one connection |
 //! | [`fanout`] | edge | load tests of any WebSocket server: another loop around `net`, with decisions of its own |
-//! | `cli`, `console` (in the program) | edge | options; standard output and error that never block |
+//! | `cli`, `console` (in the program) | edge | options; standard output and error that never block, log lines within their bounds |
 //!
 //! `net` never imports `node` or `mesh`; the core imports neither `net` nor `node`; `simulation` drives `mesh` in
 //! place of both, `fanout` and `client` drive `net` in place of `node`, and nothing of the three is part of a running node. A test
@@ -93,7 +94,7 @@
 //! ## Invariants
 //!
 //! - The clock is read once a turn, in `node`, and once more at its end, only to count how long it took; all sockets come from `net::kernel`. Time and chances are arguments
-//!   of everything else. (A load test has a loop of its own, and reads the clock for each thing that it has received,
+//!   of everything else. (The log has a calendar. A load test has a loop of its own, and reads the clock for each thing that it has received,
 //!   too. For the dates of certificates, rustls looks at the calendar by itself.)
 //! - A token names one connection for ever: it carries a generation, and slots are freed only at the
 //!   end of a turn. A stale event matches nothing. So it is with the id of a dial.
@@ -139,6 +140,9 @@
 //! - Every connection has a deadline, but for an open one when pings are off.
 //! - Nothing that a peer sends ends the process, and every bound has an answer: a close code, an HTTP
 //!   status, a log line, a counter.
+//! - What happens is logged as often as it happens, whoever causes it; the program's logger bounds what is written of each
+//!   place in the code. (Who uses the library with a logger of their own should do the same.) What only repeats, such as the
+//!   same failure to dial, is said at `debug`.
 
 mod budget;
 pub mod client;

@@ -31,17 +31,17 @@ fn main() -> ExitCode {
         None => {}
     }
     let options = cli.node;
-    let level = options.log_level();
+    let logging = options.logging();
     let streams = options.streams().clone();
     let config = options.into_config().unwrap_or_else(|error| error.exit());
     let rust_log = std::env::var("RUST_LOG").ok();
     let rust_log = rust_log.filter(|directives| !directives.is_empty());
 
-    let Ok(log_stream) = LogStream::open() else {
+    let Ok(log_stream) = LogStream::open(logging.log_format) else {
         // Without standard error there is nothing to say it with.
         return ExitCode::FAILURE;
     };
-    if let Err(error) = start_logging(&log_stream, level, rust_log.as_deref()) {
+    if let Err(error) = start_logging(&log_stream, logging.bounds(), rust_log.as_deref()) {
         let what = format!("RUST_LOG: {error}");
         usage_error(Printable(&what)).exit();
     }
@@ -56,6 +56,7 @@ fn main() -> ExitCode {
             }
         }
     };
+    log::logger().flush();
     log_stream.finish();
     code
 }

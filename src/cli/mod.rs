@@ -31,7 +31,6 @@ use std::fmt::Display;
 
 use clap::error::ErrorKind;
 use clap::{ArgAction, ArgMatches, Args, CommandFactory, FromArgMatches, Parser};
-use log::LevelFilter;
 use wsmesh::Config;
 use wsmesh::config::{PeerOption, PeerUrl, Template};
 
@@ -167,9 +166,9 @@ impl Cli {
 }
 
 impl NodeOptions {
-    /// What to log where RUST_LOG does not say.
-    pub(crate) fn log_level(&self) -> LevelFilter {
-        self.logging.level()
+    /// How much is logged, and how.
+    pub(crate) fn logging(&self) -> LoggingOptions {
+        self.logging
     }
 
     /// What becomes of the standard streams.
@@ -183,6 +182,7 @@ impl NodeOptions {
     /// Values that are valid by themselves but not together.
     pub(crate) fn into_config(self) -> Result<Config, clap::Error> {
         self.streams.check().map_err(usage_error)?;
+        self.logging.check().map_err(usage_error)?;
         let scope = self.messages.broadcast_scope;
         let AddressOptions { bind, peers, proxy } = self.addresses;
         let variable = |name: &str| std::env::var(name).ok();

@@ -1,4 +1,5 @@
 use super::*;
+use log::LevelFilter;
 use std::time::Duration;
 use wsmesh::config::{
     AccessConfig, BroadcastScope, Exemptions, HistoryLimits, Limits, MeshConfig, Pin, ProxyConfig,
@@ -204,7 +205,11 @@ fn the_level_follows_both_flags() {
         ("-qqqqq", LevelFilter::Off),
         ("-v -q", LevelFilter::Info),
     ] {
-        assert_eq!(cli(line).unwrap().node.log_level(), level, "{line}");
+        assert_eq!(
+            cli(line).unwrap().node.logging().bounds().level,
+            level,
+            "{line}"
+        );
     }
 }
 
@@ -337,12 +342,15 @@ fn from_environment(variables: &[(&str, &str)]) -> String {
 fn no_option_is_needed_to_be_parsed() {
     let cli = cli("");
     match &cli {
-        Ok(cli) => println!("{:?} {cli:?}", cli.node.log_level()),
+        Ok(cli) => println!("{:?} {cli:?}", cli.node.logging().bounds().level),
         Err(error) => println!("{error}"),
     }
     let mut variables = std::env::vars_os().map(|(name, _)| name);
     if !variables.any(|name| name.to_string_lossy().starts_with("WSMESH_")) {
-        assert_eq!(cli.unwrap().node.log_level(), LevelFilter::Info);
+        assert_eq!(
+            cli.unwrap().node.logging().bounds().level,
+            LevelFilter::Info
+        );
     }
 }
 

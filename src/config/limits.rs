@@ -71,9 +71,6 @@ pub const RESET_AFTER: Duration = Duration::from_secs(30);
 /// the same answer but are dropped at once, so that a reset may overtake it.
 pub const REFUSALS_MAX: usize = 256;
 
-/// A condition that lasts (out of descriptors, refusals) is told at this interval at most.
-pub const TELL_INTERVAL: Duration = Duration::from_secs(60);
-
 /// Time a connection that was answered in HTTP is read and discarded, so that the kernel does not take
 /// the answer back with a reset. After a Close it is [`Limits::close_timeout`].
 pub const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
@@ -102,6 +99,15 @@ pub const OUTPUT_BUFFER_BYTES: usize = 1024 * 1024;
 /// Bytes of log lines that are kept while standard error does not take them. Further lines are
 /// dropped, counted and reported.
 pub const LOG_BUFFER_BYTES: usize = 64 * 1024;
+
+/// Log lines of one place in the program in a minute (`--log-repeats`). Further ones are counted, and told as a sum when the
+/// minute is over; if there were any, that place has one line in the next minute. So that whoever causes them cannot
+/// fill the disk.
+pub const LOG_REPEATS_MAX: usize = 50;
+
+/// Places in the program whose log lines are counted by themselves in a minute. All further ones share one count for each
+/// level.
+pub const LOG_PLACES_MAX: usize = 256;
 
 /// Bytes that are read at once from a stream of messages, such as standard input.
 pub const FEED_PORTION_BYTES: usize = 32 * 1024;

@@ -234,7 +234,7 @@ fn write_template(
 }
 
 /// A time in UTC, to the millisecond.
-struct Time(Timestamp);
+pub(super) struct Time(pub(super) Timestamp);
 
 impl std::fmt::Display for Time {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

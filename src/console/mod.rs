@@ -10,19 +10,24 @@
 //! - `output`: messages on standard output
 //! - `format`: what is written of each
 //! - `source`: standard input, which is not waited for either
-//! - `logging`: log records as lines on standard error
+//! - `logging`: log records as lines
+//! - `log_stream`: standard error, where they go
+//! - `repeats`: how often each of them may come
 
 mod backlog;
 mod destination;
 mod format;
+mod log_stream;
 mod logging;
 mod output;
+mod repeats;
 mod source;
 
 use std::time::Duration;
 
 pub(crate) use format::Format;
-pub(crate) use logging::{LogStream, start_logging};
+pub(crate) use log_stream::{LogFormat, LogStream};
+pub(crate) use logging::{LogBounds, start_logging};
 pub(crate) use output::StdoutOutput;
 pub(crate) use source::StdinInput;
 

@@ -117,7 +117,7 @@ impl Network {
             });
         }
         match connection.side() {
-            Side::Accepted => self.on_accepted_gone(&connection, now),
+            Side::Accepted => self.on_accepted_gone(&connection),
             Side::Refused => self.refusals -= 1,
             Side::Status { .. } => self.status_connections -= 1,
             Side::Dialed(peer) => self.on_dialed_gone(peer, &connection, now),

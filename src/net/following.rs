@@ -10,7 +10,7 @@ use super::{
     Event,
     names::{Followed, NameId},
     network::Network,
-    news,
+    outbound::level_of_failure,
     resolver::Need,
 };
 use crate::config::PeerUrl;
@@ -79,7 +79,7 @@ impl Network {
                 wait,
                 is_new,
             } => log::log!(
-                news::level_of(is_new),
+                level_of_failure(is_new),
                 "peers dns+{url}: the name does not resolve: {failure}; {kept} addresses are known from before; trying \
                  again in {:.1} s, then less and less often",
                 wait.as_secs_f64()

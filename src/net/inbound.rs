@@ -45,9 +45,7 @@ impl Network {
                 }
                 Accepted::Exhausted(error) => {
                     self.shared.counters.accept_pauses += 1;
-                    let level = self.exhaustion_news.level(now);
-                    log::log!(
-                        level,
+                    log::warn!(
                         "cannot accept more connections for now: {error}; going on as soon as others are gone"
                     );
                     return;
@@ -149,12 +147,9 @@ impl Network {
         // That the node is full is told when it gets full.
         let level = match denial {
             Denial::Full => log::Level::Debug,
-            _ => self.refusal_news.level(now),
+            _ => log::Level::Warn,
         };
-        log::log!(
-            level,
-            "refusing {remote}: {refusal}; more of this within a minute is told at -v"
-        );
+        log::log!(level, "refusing {remote}: {refusal}");
         let counters = &mut self.shared.counters;
         match denial {
             Denial::AddressFull
@@ -182,7 +177,7 @@ impl Network {
     }
 
     /// An admitted connection has ended.
-    pub(super) fn on_accepted_gone(&mut self, connection: &Connection, now: Instant) {
+    pub(super) fn on_accepted_gone(&mut self, connection: &Connection) {
         let remote = connection.remote();
         let admission = &mut self.shared.admission;
         if admission.release(connection.counts_for()) {
@@ -192,9 +187,9 @@ impl Network {
             let reason = connection.reason();
             // The other side may see no more than a connection that ends, and ask here.
             let level = match reason {
-                Some(CloseReason::Tls(_)) if self.tls_news.is_news(now) => log::Level::Info,
+                Some(CloseReason::Tls(_)) => log::Level::Info,
                 // Somebody may be guessing, or a person wonders why a page does not connect.
-                Some(CloseReason::Denied(_)) => self.denial_news.level(now),
+                Some(CloseReason::Denied(_)) => log::Level::Warn,
                 _ => log::Level::Debug,
             };
             let reason = reason.map(ToString::to_string).unwrap_or_default();

@@ -5,7 +5,7 @@
 
 use std::{hash::Hash, net::IpAddr, time::Instant};
 
-use super::{admission, news::News, token::Token};
+use super::{admission, token::Token};
 use crate::{
     config::{ByteRate, Limits, MessageRate, Rate, Subnet, TooFast},
     rate::Rates,
@@ -45,8 +45,6 @@ impl Pace {
 pub(crate) struct Intake {
     messages: PerSender,
     bytes: PerSender,
-    /// Of somebody who has to wait.
-    pub(crate) news: News,
 }
 
 impl Intake {
@@ -62,7 +60,6 @@ impl Intake {
                 peer: Limit::new(limits.publish_bytes_max, bytes),
                 address: Limit::new(limits.publish_bytes_per_address_max, bytes),
             },
-            news: News::default(),
         }
     }
 

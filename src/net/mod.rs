@@ -34,7 +34,6 @@ mod listener;
 mod memory;
 mod names;
 mod network;
-mod news;
 mod outbound;
 mod outbox;
 mod peers;

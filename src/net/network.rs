@@ -17,7 +17,6 @@ use super::{
     kernel::Listener,
     listener::{Entrance, Listeners},
     names::Names,
-    news::News,
     reading::Reading,
     resolver::Resolver,
     sending::{channel_of, has_channel, warn_shedding},
@@ -67,14 +66,7 @@ pub(crate) struct Network {
     pub(super) refusals: usize,
     pub(super) status_connections: usize,
     pub(super) refusals_max: usize,
-    pub(super) refusal_news: News,
-    /// Of those who may not come in.
-    pub(super) denial_news: News,
-    /// Of those with whom TLS does not come about.
-    pub(super) tls_news: News,
     pub(super) tls: tls::Settings,
-    /// Of descriptors that are used up.
-    pub(super) exhaustion_news: News,
     pub(super) dialer: Dialer,
     /// Who is configured by URL, and who by name.
     pub(super) configured: Vec<PeerUrl>,
@@ -110,11 +102,7 @@ impl Network {
             refusals: 0,
             status_connections: 0,
             refusals_max,
-            refusal_news: News::default(),
-            denial_news: News::default(),
-            tls_news: News::default(),
             tls: tls::Settings::new(config.tls.clone()),
-            exhaustion_news: News::default(),
             dialer: Dialer::new(&config.peers, &config.proxies, &config.limits),
             configured: config.peers.clone(),
             names: Names::new(&config.limits),

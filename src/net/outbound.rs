@@ -7,7 +7,6 @@ use super::{
     connection::{Connection, Notice, Side, Way},
     dialer::{Action, Candidate, DialFailure, DialId, Failure, Outcome, Retry, Tenure},
     network::Network,
-    news,
     resolver::{Answer, Need},
     tls::Encryption,
     tunnel::Tunnel,
@@ -220,7 +219,7 @@ impl Network {
                 self.shared.counters.dials_failed += 1;
                 match retry {
                     Some(Retry { wait, is_new }) => log::log!(
-                        news::level_of(is_new),
+                        level_of_failure(is_new),
                         "cannot reach peer {url}: {failure}; trying again in {:.1} s, then less and less often",
                         wait.as_secs_f64()
                     ),
@@ -233,6 +232,14 @@ impl Network {
 
     fn tell_dial_failed(&mut self, url: PeerUrl, failure: DialFailure) {
         self.events.push_back(Event::DialFailed { url, failure });
+    }
+}
+
+/// How loud a failure is told: one that only repeats itself to those who ask for detail.
+pub(super) fn level_of_failure(is_new: bool) -> log::Level {
+    match is_new {
+        true => log::Level::Warn,
+        false => log::Level::Debug,
     }
 }
 

@@ -57,11 +57,7 @@ impl Network {
             return false;
         };
         let remote = connections[token.slot()].remote();
-        let level = self.refusal_news.level(now);
-        log::log!(
-            level,
-            "{remote} has not upgraded yet and gives way to others; more of this within a minute is told at -v"
-        );
+        log::warn!("{remote} has not upgraded yet and gives way to others");
         self.shared.counters.refused_full += 1;
         self.with(token, now, |connection, _, turn| {
             connection.give_way(turn);

@@ -6,12 +6,7 @@
 use std::time::Instant;
 
 use super::relay::Relay;
-use crate::{
-    budget::Budget,
-    config::{Size, limits::TELL_INTERVAL},
-    counters::Counters,
-    net::Network,
-};
+use crate::{config::Size, counters::Counters, net::Network};
 
 #[derive(Debug)]
 pub(super) struct Memory {
@@ -20,17 +15,15 @@ pub(super) struct Memory {
     /// Of them, those of messages that are kept for others.
     history_bytes: usize,
     forgotten: u64,
-    news: Budget,
 }
 
 impl Memory {
-    pub(super) fn new(bytes_max: Option<usize>, now: Instant) -> Self {
+    pub(super) fn new(bytes_max: Option<usize>) -> Self {
         Self {
             bytes_max,
             held_bytes: 0,
             history_bytes: 0,
             forgotten: 0,
-            news: Budget::new(1, TELL_INTERVAL, now),
         }
     }
 
@@ -51,12 +44,10 @@ impl Memory {
         let Some(bytes_max) = self.bytes_max.filter(|max| self.held_bytes > *max) else {
             return false;
         };
-        if self.news.take(now) {
-            let (held, max) = (self.held_bytes, Size(bytes_max));
-            log::warn!(
-                "{held} bytes held for peers, more than --memory {max}: who holds most is closed with 1013"
-            );
-        }
+        let (held_bytes, max) = (self.held_bytes, Size(bytes_max));
+        log::warn!(
+            "{held_bytes} bytes held for peers, more than --memory {max}: who holds most is closed with 1013"
+        );
         let mut holders = network.holders();
         let mut is_any_closed = false;
         while self.held_bytes > bytes_max {

@@ -139,7 +139,7 @@ impl Node {
             poll,
             network,
             relay: Relay::new(config, id, ports, relay_rng, now),
-            memory: Memory::new(config.limits.memory_bytes_max, now),
+            memory: Memory::new(config.limits.memory_bytes_max),
             mailbox: Arc::new(Mailbox::new(waker, &config.limits)),
             signals: None,
             broadcast: Broadcast::new(config, name),

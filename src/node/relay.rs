@@ -13,11 +13,7 @@ use std::{
 use rand::rngs::Xoshiro256PlusPlus;
 
 use crate::{
-    budget::Budget,
-    config::{
-        Config, PeerUrl,
-        limits::{TELL_INTERVAL, joined_bytes_max},
-    },
+    config::{Config, PeerUrl, limits::joined_bytes_max},
     counters::Counters,
     mesh::{self, Delivery, Ending, Mesh, News, PeerKey, Place, Reach, Side, Standing},
     message::Message,
@@ -57,8 +53,6 @@ pub(super) struct Relay {
     gathered: BTreeMap<Box<str>, Vec<(Message, Option<Token>)>>,
     joined_bytes_max: usize,
     closed_rights: u64,
-    /// Warnings of nodes that do not belong together.
-    objections: Budget,
 }
 
 impl Relay {
@@ -88,7 +82,6 @@ impl Relay {
             gathered: BTreeMap::new(),
             joined_bytes_max: joined_bytes_max(config.limits.outbox_bytes_max),
             closed_rights: 0,
-            objections: Budget::new(1, TELL_INTERVAL, now),
         }
     }
 
@@ -186,21 +179,23 @@ impl Relay {
                 is_unanswered,
                 round_trip,
             } => {
-                let level = match kind {
-                    Kind::Plain => self.level_of_plain(peer, &reason),
-                    Kind::Neighbor => self.level_of_neighbor(peer, &reason, turn.now),
+                let told = Closed {
+                    name: &name,
+                    reason: &reason,
+                    is_unanswered,
+                    round_trip,
                 };
-                log::log!(
-                    level,
-                    "{} {name} closed: {reason}{}{}",
-                    Called(kind),
-                    if is_unanswered {
-                        ", and did not answer the Close"
-                    } else {
-                        ""
-                    },
-                    RoundTrip(round_trip)
-                );
+                // Three places in the program, so that strangers who come and go use up nobody else's lines.
+                match kind {
+                    Kind::Plain => {
+                        let level = self.level_of_plain(peer, &reason);
+                        log::log!(level, "peer {told}");
+                    }
+                    Kind::Neighbor if self.greeting.remove(&peer) => {
+                        log::log!(level_of_stranger(&reason), "neighbor {told}");
+                    }
+                    Kind::Neighbor => log::log!(level_of_neighbor(&reason), "neighbor {told}"),
+                }
                 if kind == Kind::Neighbor {
                     let ending = ending_of(&reason);
                     self.mesh.on_closed(key_of(peer), ending, turn.now);
@@ -232,32 +227,6 @@ impl Relay {
             }
             // Nobody was told that it is there.
             _ if was_refused => log::Level::Debug,
-            _ => log::Level::Info,
-        }
-    }
-
-    /// How loud the end of a connection to a node is told: of one that never was a neighbor only if
-    /// something is wrong.
-    fn level_of_neighbor(&mut self, peer: Token, reason: &CloseReason, now: Instant) -> log::Level {
-        let was_greeting = self.greeting.remove(&peer);
-        match reason {
-            CloseReason::Slow(_) => log::Level::Warn,
-            CloseReason::ByPeer(Some(NOT_NEEDED | TRY_AGAIN), _)
-            | CloseReason::ByNode(NOT_NEEDED | TRY_AGAIN, _)
-                if was_greeting =>
-            {
-                log::Level::Debug
-            }
-            // Another network, for example, and it is dialed again and again.
-            CloseReason::ByPeer(Some(POLICY), _) | CloseReason::ByNode(POLICY, _)
-                if was_greeting =>
-            {
-                if self.objections.take(now) {
-                    log::Level::Warn
-                } else {
-                    log::Level::Debug
-                }
-            }
             _ => log::Level::Info,
         }
     }
@@ -329,7 +298,7 @@ impl Relay {
         match kind {
             Kind::Neighbor => {
                 // It is told of as connected when it is a neighbor indeed.
-                log::debug!("{} {name} is to say hello", Called(kind));
+                log::debug!("neighbor {name} is to say hello");
                 self.greeting.insert(peer);
                 let side = dialed.map_or(Side::Accepted, |url| Side::Dialed(url.clone()));
                 let remote = network.remote(peer).map(|remote| remote.ip());
@@ -342,7 +311,7 @@ impl Relay {
                     self.mesh.on_dial_failed(url, failure, *now);
                 }
                 if is_wanted {
-                    log::info!("{} {name} connected{}", Called(kind), OnPath(path));
+                    log::info!("peer {name} connected{}", OnPath(path));
                 } else {
                     let reason = CloseReason::ByNode(NOT_NEEDED, "not a wsmesh node".to_owned());
                     self.refused.insert(peer);
@@ -397,7 +366,7 @@ impl Relay {
                 mesh::Output::Tell(News::Met(peer)) => {
                     self.greeting.remove(&token_of(peer));
                     if let Some((name, _)) = network.describe(token_of(peer)) {
-                        log::info!("{} {name} connected", Called(Kind::Neighbor));
+                        log::info!("neighbor {name} connected");
                     }
                 }
                 mesh::Output::Tell(news @ News::Withheld { from, .. }) => {
@@ -484,15 +453,43 @@ fn ending_of(reason: &CloseReason) -> Ending {
     }
 }
 
-/// What a peer is called in the log.
-struct Called(Kind);
+/// How loud the end of a connection to a neighbor is told.
+fn level_of_neighbor(reason: &CloseReason) -> log::Level {
+    match reason {
+        CloseReason::Slow(_) => log::Level::Warn,
+        _ => log::Level::Info,
+    }
+}
 
-impl fmt::Display for Called {
+/// … and of one to a node that never was a neighbor: only if something is wrong.
+fn level_of_stranger(reason: &CloseReason) -> log::Level {
+    match reason {
+        CloseReason::ByPeer(Some(NOT_NEEDED | TRY_AGAIN), _)
+        | CloseReason::ByNode(NOT_NEEDED | TRY_AGAIN, _) => log::Level::Debug,
+        // Another network, for example.
+        CloseReason::ByPeer(Some(POLICY), _) | CloseReason::ByNode(POLICY, _) => log::Level::Warn,
+        _ => level_of_neighbor(reason),
+    }
+}
+
+/// What is told of a peer that is gone.
+struct Closed<'a> {
+    name: &'a str,
+    reason: &'a CloseReason,
+    is_unanswered: bool,
+    round_trip: Option<Duration>,
+}
+
+impl fmt::Display for Closed<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.0 {
-            Kind::Neighbor => "neighbor",
-            Kind::Plain => "peer",
-        })
+        write!(f, "{} closed: {}", self.name, self.reason)?;
+        if self.is_unanswered {
+            f.write_str(", and did not answer the Close")?;
+        }
+        match self.round_trip {
+            None => Ok(()),
+            Some(round_trip) => write!(f, " (last round trip {round_trip:.1?})"),
+        }
     }
 }
 
@@ -504,18 +501,6 @@ impl fmt::Display for OnPath<'_> {
         match self.0 {
             "/" => Ok(()),
             path => write!(f, " on {}", Excerpt(path)),
-        }
-    }
-}
-
-/// How long a peer took to answer its last ping, if it ever was pinged.
-struct RoundTrip(Option<Duration>);
-
-impl fmt::Display for RoundTrip {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            None => Ok(()),
-            Some(round_trip) => write!(f, " (last round trip {round_trip:.1?})"),
         }
     }
 }

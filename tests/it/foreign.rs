@@ -37,6 +37,8 @@ impl Pair {
         if !implementation.is_installed() {
             return None;
         }
+        // Each connection is waited for in the log.
+        let mut options = [&["--log-repeats", "off"], options].concat();
         let (node, peer) = match dials {
             Dials::Foreign => {
                 let node = Node::listening(options);
@@ -50,7 +52,6 @@ impl Pair {
                     .map(|path| format!("ws://127.0.0.1:{port}/{path}"))
                     .collect();
                 let urls = urls.join(",");
-                let mut options = options.to_vec();
                 options.extend(["--peers", &urls]);
                 (Node::listening(options), peer)
             }

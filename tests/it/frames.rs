@@ -11,7 +11,15 @@ use crate::support::{
 
 /// The limit of these tests: `--max-message 64KiB`.
 const MESSAGE_BYTES_MAX: usize = 64 << 10;
-const OPTIONS: [&str; 5] = ["--interval", "off", "--echo", "--max-message", "64KiB"];
+const OPTIONS: [&str; 7] = [
+    "--interval",
+    "off",
+    "--echo",
+    "--max-message",
+    "64KiB",
+    "--log-repeats",
+    "off",
+];
 
 /// A name, what is sent, and the close code that answers it.
 type Case = (String, Vec<Frame>, u16);

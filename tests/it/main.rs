@@ -29,6 +29,7 @@ mod idle;
 mod introduced;
 mod keepalive;
 mod library;
+mod logs;
 mod mesh;
 mod names;
 mod people;

@@ -75,12 +75,8 @@ impl Connection {
     fn hold(&mut self, until: Instant, turn: &mut Turn<'_>) {
         if self.held_until.is_none() {
             turn.counters.delayed += 1;
-            let level = turn.intake.news.level(turn.now);
             let remote = self.remote;
-            log::log!(
-                level,
-                "peer {remote} sends faster than it may: it has to wait"
-            );
+            log::warn!("peer {remote} sends faster than it may: it has to wait");
         }
         self.held_until = self.held_until.max(Some(until));
         self.set_open_deadline(self.deadline, turn);
