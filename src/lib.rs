@@ -82,10 +82,11 @@
 //! | `node::status` | shell | how the node stands, for who asks at the status listener |
 //! | [`simulation`] | edge | the mesh on thousands of virtual nodes, what it must show there, and what it is compared with |
 //! | `fuzzing` (in tests) | edge | what is fed with arbitrary bytes, and what must hold then; the targets stand beside what they feed |
+//! | `supervisor` | shell | what systemd is told: ready, reading files again, stopping, how it stands, that the loop turns |
 //! | `output`, `feed` | shell | where messages go that are received, and where those come from that are read from a stream |
 //! | [`client`] | edge | publishing and listening as a plain peer: a third loop around `net`, of one connection |
 //! | [`fanout`] | edge | load tests of any WebSocket server: another loop around `net`, with decisions of its own |
-//! | `cli`, `console` (in the program) | edge | options; standard output and error that never block, log lines within their bounds |
+//! | `cli`, `console`, `activation` (in the program) | edge | options; standard output and error that never block, log lines within their bounds; sockets that were opened before |
 //!
 //! `net` never imports `node` or `mesh`; the core imports neither `net` nor `node`; `simulation` drives `mesh` in
 //! place of both, `fanout` and `client` drive `net` in place of `node`, and nothing of the three is part of a running node. A test
@@ -94,7 +95,7 @@
 //! ## Invariants
 //!
 //! - The clock is read once a turn, in `node`, and once more at its end, only to count how long it took; all sockets come from `net::kernel`. Time and chances are arguments
-//!   of everything else. (The log has a calendar. A load test has a loop of its own, and reads the clock for each thing that it has received,
+//!   of everything else. (`supervisor` reads it for systemd, which wants a number; the log has a calendar. A load test has a loop of its own, and reads the clock for each thing that it has received,
 //!   too. For the dates of certificates, rustls looks at the calendar by itself.)
 //! - A token names one connection for ever: it carries a generation, and slots are freed only at the
 //!   end of a turn. A stale event matches nothing. So it is with the id of a dial.
@@ -143,6 +144,8 @@
 //! - What happens is logged as often as it happens, whoever causes it; the program's logger bounds what is written of each
 //!   place in the code. (Who uses the library with a logger of their own should do the same.) What only repeats, such as the
 //!   same failure to dial, is said at `debug`.
+//! - A listening socket that somebody else has opened takes the place of the one that would be opened for its address, and
+//!   changes nothing else.
 
 mod budget;
 pub mod client;
@@ -165,6 +168,7 @@ mod rate;
 mod signals;
 pub mod simulation;
 mod subprotocol;
+mod supervisor;
 
 pub use config::Config;
 pub use counters::Counters;
@@ -176,3 +180,4 @@ pub use node::{BroadcastError, Handle, IntakeConfig, Node, PublishError, RunErro
 pub use node_id::{NodeId, NodeIdError};
 pub use output::{Output, Received};
 pub use printable::{Excerpt, Printable, Quoted};
+pub use supervisor::{Supervisor, SupervisorError};

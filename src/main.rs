@@ -4,13 +4,15 @@
 //! while running, 2 after a wrong option; until options, environment and their relations are
 //! found right, nothing is opened.
 
+mod activation;
 mod cli;
 mod console;
 
 use std::error::Error;
+use std::net::TcpListener;
 use std::process::ExitCode;
 
-use wsmesh::{Config, Node, Printable, StartError};
+use wsmesh::{Config, Node, Printable, StartError, Supervisor};
 
 use crate::cli::{Cli, Reloading, StreamOptions, Subcommand, usage_error};
 use crate::console::{LogStream, StdinInput, StdoutOutput, start_logging};
@@ -45,10 +47,17 @@ fn main() -> ExitCode {
         let what = format!("RUST_LOG: {error}");
         usage_error(Printable(&what)).exit();
     }
-    let code = match run(config, &streams) {
+    let supervisor = Supervisor::named_by(|name| std::env::var_os(name));
+    let supervisor = supervisor.unwrap_or_else(|error| usage_error(error).exit());
+    let sockets = activation::passed_sockets();
+    let sockets = sockets.unwrap_or_else(|error| usage_error(error).exit());
+    let code = match run(config, &streams, supervisor, sockets) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let is_configuration = matches!(error.downcast_ref(), Some(StartError::Files(_)));
+            let is_configuration = matches!(
+                error.downcast_ref(),
+                Some(StartError::Files(_) | StartError::Unwanted { .. })
+            );
             log_stream.say(error);
             match is_configuration {
                 true => ExitCode::from(STATUS_WRONG),
@@ -61,13 +70,19 @@ fn main() -> ExitCode {
     code
 }
 
-fn run(config: Config, streams: &StreamOptions) -> Result<(), Box<dyn Error>> {
+fn run(
+    config: Config,
+    streams: &StreamOptions,
+    supervisor: Supervisor,
+    sockets: Vec<TcpListener>,
+) -> Result<(), Box<dyn Error>> {
     // A connection costs a descriptor; the usual soft limit of 1024 is for programs that use select.
     if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
         log::warn!("cannot raise the limit of descriptors: {error}");
     }
     let mut output = StdoutOutput::open(streams.format.clone(), streams.framing)?;
-    let mut node = Node::new(config)?;
+    let mut node = Node::with_sockets(config, sockets)?;
+    node.report_to(supervisor);
     node.handle_signals()?;
     if let Some(mut options) = Reloading::of_process() {
         node.reload_from(move || options.read());

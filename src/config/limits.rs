@@ -109,6 +109,9 @@ pub const LOG_REPEATS_MAX: usize = 50;
 /// level.
 pub const LOG_PLACES_MAX: usize = 256;
 
+/// The supervisor of the process (systemd) hears at this interval at most how many peers there are.
+pub const STANDING_INTERVAL: Duration = Duration::from_secs(5);
+
 /// Bytes that are read at once from a stream of messages, such as standard input.
 pub const FEED_PORTION_BYTES: usize = 32 * 1024;
 

@@ -61,7 +61,7 @@ pub(crate) use self::{
     close::CloseReason,
     dialer::DialFailure,
     frame::{Outgoing, Relayed},
-    kernel::{Kernel, Listener, Readiness},
+    kernel::{Kernel, Listener, Readiness, is_same},
     listener::Entrance,
     network::Network,
     token::{Source, Token},

@@ -124,8 +124,8 @@ impl Network {
     }
 
     /// What listening sockets are opened by.
-    pub(crate) fn kernel(&self) -> &Kernel {
-        &self.kernel
+    pub(crate) fn kernel(&mut self) -> &mut Kernel {
+        &mut self.kernel
     }
 
     pub(crate) fn tls(&self) -> &tls::Settings {

@@ -36,6 +36,18 @@ pub(crate) fn listen(
     Ok(mio::net::TcpListener::from_std(socket.into()))
 }
 
+/// Makes a listening socket that somebody else has opened like one of ours.
+pub(crate) fn take_over(
+    socket: std::net::TcpListener,
+    unacknowledged_max: Duration,
+) -> io::Result<mio::net::TcpListener> {
+    socket.set_nonblocking(true)?;
+    let options = SockRef::from(&socket);
+    options.listen(LISTEN_BACKLOG)?;
+    tune(&options, unacknowledged_max);
+    Ok(mio::net::TcpListener::from_std(socket))
+}
+
 /// Starts to connect, from one of our addresses and ports or from any.
 pub(crate) fn connect(
     address: SocketAddr,

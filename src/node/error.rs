@@ -35,6 +35,15 @@ pub enum StartError {
         /// What the system says.
         error: io::Error,
     },
+    /// A socket was opened for the node, and nothing says what it is for.
+    #[error(
+        "a socket that listens on {address} was passed (LISTEN_FDS), and that is no address of --bind or --status: \
+         give --bind {address} (or wss://{address} for TLS), or take it out of the socket unit"
+    )]
+    Unwanted {
+        /// Where it listens.
+        address: SocketAddr,
+    },
     /// The system has no poll for us.
     #[error("cannot set up the event loop: {0}")]
     Poll(io::Error),

@@ -11,7 +11,7 @@ use crate::{
         BindAddress, Config,
         limits::{DIALS_MAX, NAMED_ADDRESSES_MAX, REFUSALS_MAX, STATUS_CONNECTIONS_MAX},
     },
-    net::{Entrance, Listener, Network},
+    net::{Entrance, Listener, Network, is_same},
 };
 
 /// Descriptors that are not for accepted connections: standard streams, poll, listeners, files.
@@ -29,9 +29,20 @@ pub(super) fn open(config: &Config, network: &mut Network) -> Result<Option<Stri
     let peers = config.binds.iter().map(|bind| (bind, Entrance::Peers));
     let status = config.status.bind.iter();
     let status = status.map(|address| (&address.0, Entrance::Status));
+    let mut all = Vec::new();
     for (bind, entrance) in peers.chain(status) {
+        all.push((bind, entrance, addresses_of(bind)?));
+    }
+    let wanted = || all.iter().flat_map(|(.., addresses)| addresses);
+    let is_wanted = |passed: &SocketAddr| wanted().any(|address| is_same(*address, *passed));
+    if let Some(address) = network.kernel().passed().find(|passed| !is_wanted(passed)) {
+        return Err(StartError::Unwanted { address });
+    }
+    for (bind, entrance, addresses) in all {
         let kernel = network.kernel();
-        let sockets = sockets_of(bind, |address| kernel.listen(address, unacknowledged_max))?;
+        let sockets = sockets_of(bind, &addresses, |address| {
+            kernel.listen(address, unacknowledged_max)
+        })?;
         for socket in sockets {
             let address = network
                 .add_listener(socket, bind.is_tls(), entrance)
@@ -41,14 +52,15 @@ pub(super) fn open(config: &Config, network: &mut Network) -> Result<Option<Stri
             }
         }
     }
-    Ok(name)
+    // The same address twice.
+    match network.kernel().passed().next() {
+        Some(address) => Err(StartError::Unwanted { address }),
+        None => Ok(name),
+    }
 }
 
-/// One socket for each address of a name, all with the same port.
-fn sockets_of(
-    bind: &BindAddress,
-    listen: impl Fn(SocketAddr) -> io::Result<Listener>,
-) -> Result<Vec<Listener>, StartError> {
+/// What a name stands for.
+fn addresses_of(bind: &BindAddress) -> Result<Vec<SocketAddr>, StartError> {
     let resolved = (bind.host(), bind.port()).to_socket_addrs();
     let resolved = resolved.map_err(|error| StartError::Resolve {
         bind: bind.clone(),
@@ -60,10 +72,19 @@ fn sockets_of(
             addresses.push(address);
         }
     }
+    Ok(addresses)
+}
+
+/// One socket for each address of a name, all with the same port.
+fn sockets_of(
+    bind: &BindAddress,
+    addresses: &[SocketAddr],
+    mut listen: impl FnMut(SocketAddr) -> io::Result<Listener>,
+) -> Result<Vec<Listener>, StartError> {
     let mut attempts = 0;
     loop {
         attempts += 1;
-        match listen_on_all(&addresses, &listen) {
+        match listen_on_all(addresses, &mut listen) {
             Ok(sockets) => return Ok(sockets),
             // The port picked for the first address may be taken for the second.
             Err((_, error))
@@ -85,7 +106,7 @@ fn sockets_of(
 /// switched off) is left out as long as there is another.
 fn listen_on_all(
     addresses: &[SocketAddr],
-    listen: impl Fn(SocketAddr) -> io::Result<Listener>,
+    mut listen: impl FnMut(SocketAddr) -> io::Result<Listener>,
 ) -> Result<Vec<Listener>, (SocketAddr, io::Error)> {
     let mut sockets: Vec<Listener> = Vec::new();
     let mut missing = None;

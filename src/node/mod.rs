@@ -19,7 +19,7 @@ mod stopping;
 
 use std::{
     io,
-    net::SocketAddr,
+    net::{SocketAddr, TcpListener},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -53,6 +53,7 @@ use crate::{
     node_id::NodeId,
     output::Output,
     signals::{Arrived, Signals},
+    supervisor::Supervisor,
 };
 
 /// Events taken from the poll at once; more wait for the next turn. Few enough that the connections are
@@ -68,6 +69,7 @@ pub struct Node {
     memory: Memory,
     mailbox: Arc<Mailbox>,
     signals: Option<Signals>,
+    supervisor: Supervisor,
     broadcast: Broadcast,
     status: Status,
     intake: Option<Intake>,
@@ -92,11 +94,21 @@ impl Node {
     /// # Errors
     /// The configuration contradicts itself, or an address cannot be listened on.
     pub fn new(config: Config) -> Result<Self, StartError> {
+        Self::with_sockets(config, Vec::new())
+    }
+
+    /// As [`Self::new`], with listening sockets that somebody else has opened and keeps open between two runs, so that
+    /// nobody is refused. Each takes the place of the one that the node would open for the same address; what the
+    /// configuration says of that address holds for it, too.
+    ///
+    /// # Errors
+    /// As [`Self::new`]; or one of the sockets has an address that the configuration does not name.
+    pub fn with_sockets(config: Config, sockets: Vec<TcpListener>) -> Result<Self, StartError> {
         config.check()?;
         let (config, refusals_max) = listen::fit_to_descriptors(config.without_repeats());
         let poll = Poll::new().map_err(StartError::Poll)?;
         let registry = poll.registry().try_clone().map_err(StartError::Poll)?;
-        let kernel = Kernel::new(registry);
+        let kernel = Kernel::new(registry).with_sockets(sockets);
         Self::on(
             poll,
             kernel,
@@ -142,6 +154,7 @@ impl Node {
             memory: Memory::new(config.limits.memory_bytes_max),
             mailbox: Arc::new(Mailbox::new(waker, &config.limits)),
             signals: None,
+            supervisor: Supervisor::default(),
             broadcast: Broadcast::new(config, name),
             status: Status::new(config, id, now),
             intake: None,
@@ -174,6 +187,11 @@ impl Node {
         let dials = self.config.dials();
         let intake = Intake::new(input, config, &self.config.limits, dials);
         self.intake = Some(intake);
+    }
+
+    /// Tells somebody how the node does, from the first turn of its loop to the last.
+    pub fn report_to(&mut self, supervisor: Supervisor) {
+        self.supervisor = supervisor;
     }
 
     /// Stops on SIGINT as [`Handle::stop`] does, and on SIGTERM as [`Handle::drain`]; the second one of them ends the
@@ -305,6 +323,7 @@ impl Node {
         output.flush();
         self.relay.count(self.network.counters());
         self.memory.count(self.network.counters());
+        self.supervisor.on_turn(self.network.counters(), now);
         self.mailbox.report(*self.network.counters());
         self.next(now)
     }
@@ -339,7 +358,11 @@ impl Node {
             ],
             false => [self.stage_end(), None, None, None],
         };
-        let deadlines = own.into_iter().chain([self.network.next_deadline(now)]);
+        let others = [
+            self.network.next_deadline(now),
+            self.supervisor.next_deadline(),
+        ];
+        let deadlines = own.into_iter().chain(others);
         let next = deadlines.flatten().min();
         next.map(|next| next.saturating_duration_since(now))
     }
@@ -413,6 +436,7 @@ impl Node {
             self.on_input_ready();
         }
         if arrived.is_reload {
+            self.supervisor.on_reloading();
             self.reload(now);
         }
         if arrived.is_stop {

@@ -53,6 +53,7 @@ impl Node {
                 Time(over)
             ),
         }
+        self.supervisor.on_stopping(connections);
         self.network.shut_out(now);
         self.relay.withdraw(now);
         self.status.goes = true;

@@ -35,6 +35,7 @@ mod names;
 mod people;
 mod pipes;
 mod reloading;
+mod service;
 mod simulate;
 mod status;
 mod subprotocol;

@@ -6,7 +6,11 @@ mod either;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod simulated;
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{
+    io,
+    net::{SocketAddr, TcpListener},
+    time::Duration,
+};
 
 #[cfg(not(any(test, fuzzing)))]
 pub(crate) use mio::net::{TcpListener as Listener, TcpStream as Stream};
@@ -41,6 +45,8 @@ impl From<&Event> for Readiness {
 #[derive(Debug)]
 pub(crate) struct Kernel {
     registry: Registry,
+    /// Listening sockets that were open already, until somebody wants to listen there.
+    passed: Vec<(SocketAddr, TcpListener)>,
     #[cfg(any(test, fuzzing))]
     simulated: Option<simulated::Host>,
 }
@@ -49,9 +55,26 @@ impl Kernel {
     pub(crate) fn new(registry: Registry) -> Self {
         Self {
             registry,
+            passed: Vec::new(),
             #[cfg(any(test, fuzzing))]
             simulated: None,
         }
+    }
+
+    /// … that has these listening sockets already.
+    pub(crate) fn with_sockets(self, sockets: Vec<TcpListener>) -> Self {
+        let sockets = sockets.into_iter();
+        // Only what is no socket has no address.
+        let passed = sockets.filter_map(|socket| Some((socket.local_addr().ok()?, socket)));
+        Self {
+            passed: passed.collect(),
+            ..self
+        }
+    }
+
+    /// Where sockets listen that nobody has wanted yet.
+    pub(crate) fn passed(&self) -> impl Iterator<Item = SocketAddr> {
+        self.passed.iter().map(|(address, _)| *address)
     }
 
     /// The sockets are those of a simulated host; nothing is registered with the real poll.
@@ -59,16 +82,17 @@ impl Kernel {
     pub(crate) fn simulated(registry: Registry, host: simulated::Host) -> Self {
         Self {
             registry,
+            passed: Vec::new(),
             simulated: Some(host),
         }
     }
 
-    /// Opens a listening socket.
+    /// Opens a listening socket, or takes the one that is open there.
     ///
     /// # Errors
     /// The address is not ours, or in use.
     pub(crate) fn listen(
-        &self,
+        &mut self,
         address: SocketAddr,
         unacknowledged_max: Duration,
     ) -> io::Result<Listener> {
@@ -76,7 +100,17 @@ impl Kernel {
         if let Some(host) = &self.simulated {
             return host.listen(address).map(Listener::Simulated);
         }
-        let listener = socket::listen(address, unacknowledged_max)?;
+        let mut passed = self.passed();
+        let place = passed.position(|passed| is_same(passed, address));
+        drop(passed);
+        let listener = match place {
+            Some(place) => {
+                let (address, socket) = self.passed.swap_remove(place);
+                log::info!("{address} is open already, and taken over");
+                socket::take_over(socket, unacknowledged_max)?
+            }
+            None => socket::listen(address, unacknowledged_max)?,
+        };
         #[cfg(any(test, fuzzing))]
         let listener = Listener::Real(listener);
         Ok(listener)
@@ -113,6 +147,11 @@ impl Kernel {
         let interest = Interest::READABLE | Interest::WRITABLE;
         self.registry.register(stream, source.into(), interest)
     }
+}
+
+/// Whether two addresses are one to listen on.
+pub(crate) fn is_same(one: SocketAddr, other: SocketAddr) -> bool {
+    (one.ip(), one.port()) == (other.ip(), other.port())
 }
 
 /// The options of an accepted connection that it did not inherit.
