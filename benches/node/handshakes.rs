@@ -1,10 +1,10 @@
 //! What floods of handshakes that never finish do to those that do: beside each flood and without it in turns.
 //!
 //! A node listens in clear and with TLS, with its bounds as they are by default. Somebody comes every few milliseconds:
-//! connects, upgrades, and waits for the answer to a ping. A flood from another address opens connections as long as
-//! it may, then goes on at its rate, and of all connections says what it says and no more; those that the node has given
-//! up or refused it replaces. It has the lowest priority of the core that it shares with who comes, so that what
-//! is measured is the node.
+//! connects, upgrades, and waits for the answer to a ping. Who has to wait for the one before has come when it should
+//! have, or one long wait would hide many. A flood from another address holds as many connections as that may have, nearly,
+//! and replaces the oldest at its rate; each says what it says and no more. It has the lowest priority of the core that
+//! it shares with who comes, so that what is measured is the node.
 
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -27,16 +27,14 @@ use crate::{Arguments, Outcome, median};
 /// The slowest of a hundred handshakes beside a flood, of that without.
 const SLOWEST_MAX: f64 = 2.0;
 
-/// Connections that a flood opens at once, more than one address may have under way …
-const FLOOD_BEGINS_WITH: usize = 2500;
-/// … and then in a second.
+/// Connections of a flood: one address may have 2,048 that have not upgraded …
+const FLOOD_HOLDS: usize = 2000;
+/// … and those that it replaces in a second.
 const FLOOD_RATE: f64 = 1000.0;
-/// It gives up none before the node does.
-const FLOOD_HOLDS: usize = 12_000;
 const FLOOD_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
 
-/// Between two who come.
-const REST: Duration = Duration::from_millis(3);
+/// From one who comes to the next.
+const INTERVAL: Duration = Duration::from_millis(5);
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What each connection of a flood says.
@@ -61,9 +59,9 @@ pub(crate) struct Errand {
     /// Where the certificate of the server is, if it speaks TLS.
     #[arg(long, hide = true)]
     keys: Option<PathBuf>,
-    /// Connections that a flood begins with.
+    /// Connections that a flood holds.
     #[arg(long, hide = true)]
-    begin: Option<usize>,
+    hold: Option<usize>,
 }
 
 pub(crate) enum Role {
@@ -74,7 +72,7 @@ pub(crate) enum Role {
 impl Errand {
     pub(crate) fn role(&self) -> Option<Role> {
         let server = self.server?;
-        let flood = |flood| Role::Flood(flood, self.begin.unwrap_or(FLOOD_BEGINS_WITH), server);
+        let flood = |flood| Role::Flood(flood, self.hold.unwrap_or(FLOOD_HOLDS), server);
         let come = |times| Role::Come(times, server, self.keys.clone());
         self.flood.map(flood).or_else(|| self.come.map(come))
     }
@@ -83,12 +81,15 @@ impl Errand {
 impl Role {
     pub(crate) fn run(self) -> Outcome<()> {
         match self {
-            Self::Flood(flood, begin, server) => flood.run(begin, server),
+            Self::Flood(flood, hold, server) => flood.run(hold, server),
             Self::Come(times, server, folder) => {
                 let tls = folder.map(|folder| Keys::of(folder).client()).transpose()?;
+                let mut comes_at = Instant::now();
                 for _ in 0..times {
-                    println!("{}", shake_hands(server, tls.as_ref())?.as_secs_f64() * 1e6);
-                    thread::sleep(REST);
+                    thread::sleep(comes_at.saturating_duration_since(Instant::now()));
+                    shake_hands(server, tls.as_ref())?;
+                    println!("{}", comes_at.elapsed().as_secs_f64() * 1e6);
+                    comes_at += INTERVAL;
                 }
                 Ok(())
             }
@@ -98,13 +99,13 @@ impl Role {
 
 /// Returns whether nobody waits longer than wanted.
 pub(crate) fn run(arguments: &Arguments) -> Outcome<bool> {
-    let (times, rounds, begin) = match arguments.bench {
-        true => (400, 5, FLOOD_BEGINS_WITH),
+    let (times, rounds, hold) = match arguments.bench {
+        true => (400, 5, FLOOD_HOLDS),
         false => (3, 1, 20),
     };
     let rounds = arguments.rounds.unwrap_or(rounds).max(1);
     let keys = Keys::make()?;
-    let outcome = measure(&keys, times, rounds, begin);
+    let outcome = measure(&keys, times, rounds, hold);
     keys.remove()?;
     outcome
 }
@@ -118,7 +119,7 @@ struct Case {
 
 const KINDS: [&str; 2] = ["in clear", "with TLS"];
 
-fn measure(keys: &Keys, times: usize, rounds: usize, begin: usize) -> Outcome<bool> {
+fn measure(keys: &Keys, times: usize, rounds: usize, hold: usize) -> Outcome<bool> {
     let mut cases: Vec<_> = Flood::value_variants()
         .iter()
         .flat_map(|&flood| {
@@ -135,8 +136,8 @@ fn measure(keys: &Keys, times: usize, rounds: usize, begin: usize) -> Outcome<bo
                 "handshakes {} beside {:?}, round {round} of {rounds} …",
                 KINDS[case.kind], case.flood
             );
-            let without = slowest(keys, case.kind, None, times, begin)?;
-            let with = slowest(keys, case.kind, Some(case.flood), times, begin)?;
+            let without = slowest(keys, case.kind, None, times, hold)?;
+            let with = slowest(keys, case.kind, Some(case.flood), times, hold)?;
             case.pairs.push((without, with));
         }
     }
@@ -166,13 +167,13 @@ fn slowest(
     kind: usize,
     flood: Option<Flood>,
     times: usize,
-    begin: usize,
+    hold: usize,
 ) -> Outcome<f64> {
     let (cert, key) = (keys.cert(), keys.key());
     let path = |path: &PathBuf| path.display().to_string();
     let options = ["--tls-cert", &path(&cert), "--tls-key", &path(&key)];
     let node = Node::listening(&["127.0.0.1:0", "wss://127.0.0.1:0"], &options)?;
-    let _flooding = flood.map(|flood| Flooding::start(flood, begin, &node));
+    let _flooding = flood.map(|flood| Flooding::start(flood, hold, &node));
     let _flooding = _flooding.transpose()?;
     let mut command = beside()?;
     command.args(["--come", &times.to_string()]);
@@ -197,7 +198,7 @@ fn slowest(
 struct Flooding(Child);
 
 impl Flooding {
-    fn start(flood: Flood, begin: usize, node: &Node) -> Outcome<Self> {
+    fn start(flood: Flood, hold: usize, node: &Node) -> Outcome<Self> {
         let place = usize::from(flood.is_of_tls());
         let name = flood.to_possible_value().ok_or("it has a name")?;
         let program = beside()?;
@@ -206,7 +207,7 @@ impl Flooding {
             .args(["-n", "19"])
             .arg(program.get_program())
             .args(program.get_args())
-            .args(["--flood", name.get_name(), "--begin", &begin.to_string()])
+            .args(["--flood", name.get_name(), "--hold", &hold.to_string()])
             .args(["--server", &node.addresses()[place].to_string()])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -267,7 +268,7 @@ impl Flood {
     }
 
     /// Until standard input ends.
-    fn run(self, begin: usize, server: SocketAddr) -> Outcome<()> {
+    fn run(self, hold: usize, server: SocketAddr) -> Outcome<()> {
         rlimit::increase_nofile_limit(u64::MAX)?;
         let words = self.words()?;
         let is_over = Arc::new(AtomicBool::new(false));
@@ -277,18 +278,16 @@ impl Flood {
             until.store(true, Ordering::Relaxed);
         });
         let mut held = VecDeque::new();
-        for _ in 0..begin {
+        for _ in 0..hold {
             held.push_back(begun(server, &words)?);
         }
         println!("ready");
         let (start, mut opened) = (Instant::now(), 0);
         while !is_over.load(Ordering::Relaxed) {
             while (opened as f64) < start.elapsed().as_secs_f64() * FLOOD_RATE {
+                held.pop_front();
                 held.push_back(begun(server, &words)?);
                 opened += 1;
-            }
-            while held.len() > FLOOD_HOLDS {
-                held.pop_front();
             }
             thread::sleep(Duration::from_micros(500));
         }
@@ -307,22 +306,20 @@ fn begun(server: SocketAddr, words: &[u8]) -> Outcome<Socket> {
     Ok(socket)
 }
 
-/// Connects, upgrades, and has a ping answered: how long that takes.
-fn shake_hands(server: SocketAddr, tls: Option<&Arc<ClientConfig>>) -> Outcome<Duration> {
-    let start = Instant::now();
+/// Connects, upgrades, and has a ping answered.
+fn shake_hands(server: SocketAddr, tls: Option<&Arc<ClientConfig>>) -> Outcome<()> {
     let stream = TcpStream::connect(server)?;
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     // A reset leaves no port that has to rest.
     SockRef::from(&stream).set_linger(Some(Duration::ZERO))?;
     match tls {
-        None => upgrade(stream)?,
+        None => upgrade(stream),
         Some(tls) => {
             let tls = ClientConnection::new(Arc::clone(tls), NAME.try_into()?)?;
-            upgrade(StreamOwned::new(tls, stream))?;
+            upgrade(StreamOwned::new(tls, stream))
         }
     }
-    Ok(start.elapsed())
 }
 
 fn upgrade(mut stream: impl Read + Write) -> Outcome<()> {

@@ -85,6 +85,11 @@ impl Network {
                 Connection::accepted(token, side, stream, encryption, remote, caller, turn)
             });
             self.note_unfinished(token);
+            // Most have sent their request by now, and need not wait for a turn more.
+            self.with(token, now, |connection, _, _| {
+                connection.on_readable(false);
+                None
+            });
         } else {
             self.shared.admission.on_handshake_over(address);
             self.shared.admission.release(address);
