@@ -163,7 +163,7 @@ pub(super) struct LimitOptions {
     #[arg(value_parser = typed::<Time>(), default_value_t = Time(LIMITS.shutdown_timeout))]
     shutdown_timeout: Time,
 
-    /// How often names of --peers dns+… are resolved
+    /// How often names of peers are resolved
     ///
     /// Their addresses are dialed as they come, and no more when they are gone. More or less a
     /// quarter, so that nodes do not ask all at once.
