@@ -278,6 +278,8 @@ async fn soak(scale: &Scale) {
         let done = tokio::time::timeout(ROUND_MAX, round).await;
         let account =
             done.unwrap_or_else(|_| panic!("round {rounds} is not done within {ROUND_MAX:?}"));
+        let gone = listeners.try_join_next();
+        assert!(gone.is_none(), "round {rounds}: a listener goes: {gone:?}");
         here.books.add(account);
         there.books.add(Account::visit(End::ByPeer));
         let is_warm = started.elapsed() >= scale.time / WARM_UP && rounds > ROUNDS_MIN / 2;
