@@ -252,6 +252,7 @@ impl Network {
         let token = Token::new(entry.key(), self.generation);
         self.generation = self.generation.next();
         entry.insert(make(token, &mut self.shared.turn(now)));
+        self.shared.counters.connections = self.connections.len() as u64;
         self.with(token, now, |_, _, _| None);
         let stream = self.connections[token.slot()].stream();
         let watched = self.kernel.watch_stream(stream, Source::Connection(token));
