@@ -95,9 +95,11 @@ impl Transport {
         encryption.map_or(0, |encryption| encryption.handshake_bytes())
     }
 
-    /// Something waits that can be sent as soon as the socket takes it.
+    /// Something waits that can be sent as soon as the socket takes it. When that has failed nothing does, be it encrypted
+    /// already.
     pub(crate) fn has_pending(&self) -> bool {
         match &self.encryption {
+            _ if self.has_failed() => false,
             None => !self.outbox.is_empty(),
             Some(encryption) => encryption.has_pending(&self.outbox),
         }
