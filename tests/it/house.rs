@@ -263,6 +263,7 @@ fn the_documents_know_the_options_of_the_program() {
         "--open",
         "--cacert",
         "--test",
+        "--lib",
         "--nocapture",
         "--tool",
         "--silent",
