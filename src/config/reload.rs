@@ -126,6 +126,13 @@ fn leave_mesh(it: &mut Reloaded, current: &MeshConfig, new: &MeshConfig) {
     it.leave("--leaf", &current.is_leaf, is_leaf);
 }
 
+/// Takes over the fields of a part of the configuration, each with the option that sets it.
+macro_rules! take {
+    ($it:ident, $part:ident, $($option:literal $field:ident),* $(,)?) => {
+        $($it.take($option, |config| &mut config.$part.$field, $field);)*
+    };
+}
+
 fn take_access(it: &mut Reloaded, new: super::AccessConfig) {
     let super::AccessConfig {
         token_file,
@@ -137,37 +144,15 @@ fn take_access(it: &mut Reloaded, new: super::AccessConfig) {
         introducing_proxies,
         origins,
     } = new;
-    it.take(
-        "--token-file",
-        |config| &mut config.access.token_file,
-        token_file,
-    );
-    it.take(
-        "--token-in-url",
-        |config| &mut config.access.token_in_url,
-        token_in_url,
-    );
-    it.take(
-        "--peer-token-file",
-        |config| &mut config.access.peer_token_file,
-        peer_token_file,
-    );
-    it.take("--allow", |config| &mut config.access.allow, allow);
-    it.take("--deny", |config| &mut config.access.deny, deny);
-    it.take(
-        "--trust-forwarded-for",
-        |config| &mut config.access.trusted_proxies,
-        trusted_proxies,
-    );
-    it.take(
-        "--proxy-protocol",
-        |config| &mut config.access.introducing_proxies,
-        introducing_proxies,
-    );
-    it.take(
-        "--allow-origin",
-        |config| &mut config.access.origins,
-        origins,
+    take!(it, access,
+        "--token-file" token_file,
+        "--token-in-url" token_in_url,
+        "--peer-token-file" peer_token_file,
+        "--allow" allow,
+        "--deny" deny,
+        "--trust-forwarded-for" trusted_proxies,
+        "--proxy-protocol" introducing_proxies,
+        "--allow-origin" origins,
     );
 }
 
@@ -181,24 +166,14 @@ fn take_tls(it: &mut Reloaded, new: super::TlsConfig) {
         client_cert,
         client_key,
     } = new;
-    it.take("--tls-cert", |config| &mut config.tls.cert, cert);
-    it.take("--tls-key", |config| &mut config.tls.key, key);
-    it.take(
-        "--tls-client-ca",
-        |config| &mut config.tls.client_ca,
-        client_ca,
-    );
-    it.take("--tls-ca", |config| &mut config.tls.ca, ca);
-    it.take("--tls-pin", |config| &mut config.tls.pins, pins);
-    it.take(
-        "--tls-client-cert",
-        |config| &mut config.tls.client_cert,
-        client_cert,
-    );
-    it.take(
-        "--tls-client-key",
-        |config| &mut config.tls.client_key,
-        client_key,
+    take!(it, tls,
+        "--tls-cert" cert,
+        "--tls-key" key,
+        "--tls-client-ca" client_ca,
+        "--tls-ca" ca,
+        "--tls-pin" pins,
+        "--tls-client-cert" client_cert,
+        "--tls-client-key" client_key,
     );
 }
 
@@ -229,12 +204,7 @@ fn take_limits(it: &mut Reloaded, new: Limits) {
     // Neighbors have been told, and do not send larger ones.
     let current = it.config.limits.message_bytes_max;
     it.leave("--max-message", &current, &message_bytes_max);
-    macro_rules! take {
-        ($($option:literal $field:ident),* $(,)?) => {
-            $(it.take($option, |config| &mut config.limits.$field, $field);)*
-        };
-    }
-    take!(
+    take!(it, limits,
         "--max-connections" connections_max,
         "--max-connections-per-address" connections_per_address_max,
         "--max-connections-per-network" connections_per_network_max,

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::process::Stdio;
 
-use crate::support::{Frame, Node, Program, Raw, Scratch, eventually, tools};
+use crate::support::{Frame, Node, Program, Raw, Scratch, assert_answered, eventually, tools};
 
 /// In these tests 127.0.0.1 is the proxy, and whoever connects from another address of this machine is not.
 const TRUST: [&str; 4] = ["--interval", "off", "--trust-forwarded-for", "127.0.0.1"];
@@ -32,13 +32,6 @@ fn from(node: &Node, source: [u8; 4], fields: &str) -> Raw {
         socket.bind(&SocketAddr::from((source, 0)).into()).unwrap();
     });
     asking(peer, node, "/", fields)
-}
-
-#[track_caller]
-fn assert_answered(mut peer: Raw, status: u16, reason: &str) {
-    let (head, body) = peer.read_answer();
-    assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{head}");
-    assert!(body.contains(reason), "{body}");
 }
 
 #[test]

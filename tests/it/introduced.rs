@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::process::Stdio;
 
-use crate::support::{End, Frame, Node, Program, Raw, Scratch, eventually, tools};
+use crate::support::{End, Frame, Node, Program, Raw, Scratch, assert_answered, eventually, tools};
 
 /// In these tests 127.0.0.1 is the proxy, and whoever connects from another address of this machine is not.
 const PROXY: [&str; 4] = ["--interval", "off", "--proxy-protocol", "127.0.0.1"];
@@ -38,13 +38,6 @@ fn by_proxy(node: &Node, client: &str) -> Raw {
     let request = Raw::request(node.address(), "/");
     peer.send([&introduction(client)[..], request.as_bytes()].concat());
     peer
-}
-
-#[track_caller]
-fn assert_answered(mut peer: Raw, status: u16, reason: &str) {
-    let (head, body) = peer.read_answer();
-    assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{head}");
-    assert!(body.contains(reason), "{body}");
 }
 
 #[test]

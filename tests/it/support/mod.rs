@@ -50,7 +50,7 @@ pub(crate) use lines::Lines;
 pub(crate) use metrics::Metrics;
 pub(crate) use node::Node;
 pub(crate) use program::Program;
-pub(crate) use raw::{End, Raw, RawListener};
+pub(crate) use raw::{End, Raw, RawListener, assert_answered};
 pub(crate) use scratch::Scratch;
 
 /// How long a test waits for what normally happens at once. Long enough for a loaded machine with

@@ -431,3 +431,11 @@ pub(crate) fn header(head: &str, name: &str) -> Option<String> {
         (key.to_ascii_lowercase() == name).then(|| value.trim().to_owned())
     })
 }
+
+/// Reads an answer with this status, and something of this reason in its body.
+#[track_caller]
+pub(crate) fn assert_answered(mut peer: Raw, status: u16, reason: &str) {
+    let (head, body) = peer.read_answer();
+    assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{head}");
+    assert!(body.contains(reason), "{body}");
+}
