@@ -55,6 +55,8 @@ pub struct Counters {
     pub closed_rate: u64,
     /// How often a plain peer had to wait because of one of these.
     pub delayed: u64,
+    /// TLS handshakes that had to wait because too many of their network had begun and not come to an upgrade.
+    pub handshakes_delayed: u64,
     /// Plain peers closed because they published with a token that does not allow it.
     pub closed_rights: u64,
     /// Data messages received, those between neighbors included.

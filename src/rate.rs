@@ -54,6 +54,20 @@ impl<K: Copy + Eq + Hash> Rates<K> {
         overdraft(*spent, now)
     }
 
+    /// Gives back of what was taken.
+    pub(crate) fn give_back(&mut self, key: K, amount: usize) {
+        let time = self.time_for(amount);
+        if let Some(spent) = self.spent.get_mut(&key) {
+            *spent = spent.checked_sub(time).unwrap_or(*spent);
+        }
+    }
+
+    /// From when on so much can be taken, unless it can be now.
+    pub(crate) fn wait_for(&self, key: K, amount: usize, now: Instant) -> Option<Instant> {
+        let spent = self.spent.get(&key).copied().unwrap_or(now);
+        overdraft(spent.max(now) + self.time_for(amount), now)
+    }
+
     /// Until when somebody has taken more than there was time for.
     pub(crate) fn overdrawn_until(&self, key: K, now: Instant) -> Option<Instant> {
         overdraft(*self.spent.get(&key)?, now)
@@ -133,6 +147,26 @@ mod tests {
         // What was not let through takes up nothing.
         assert!(!rates.try_take(1, 1000, until));
         assert_eq!(rates.overdrawn_until(1, until), Some(until + SECOND / 1000));
+    }
+
+    #[test]
+    fn what_is_given_back_can_be_taken_again() {
+        let now = Instant::now();
+        let mut rates = Rates::new(10);
+        assert_eq!(rates.wait_for(1, 20, now), None);
+        assert_eq!(burst(&mut rates, 1, now), 20);
+        assert_eq!(rates.wait_for(1, 3, now), Some(now + 3 * SECOND / 10));
+        for _ in 0..2 {
+            rates.give_back(1, 2);
+            assert_eq!(rates.wait_for(1, 2, now), None);
+            assert_eq!(burst(&mut rates, 1, now), 2);
+        }
+        // Who has rested has no more than others.
+        rates.give_back(1, 20);
+        rates.give_back(2, 20);
+        for key in [1, 2] {
+            assert_eq!(burst(&mut rates, key, now + 9 * SECOND), 20);
+        }
     }
 
     #[test]

@@ -237,7 +237,7 @@ impl Client<'_> {
             }
         }
         if self.errand.takes_more() {
-            self.network.begin_reading();
+            self.network.begin_reading(now);
             while self.network.read(now) {
                 self.handle_events(now);
             }

@@ -37,6 +37,11 @@ pub const HANDSHAKE_BYTES_PER_TURN: usize = TLS_STEP_BYTES;
 /// signing takes a quarter of a millisecond, and half a one with a large key of RSA.
 pub const TLS_STEP_BYTES: usize = 32 * 1024;
 
+/// TLS handshakes a second that are answered for one network (a /24 of IPv4, a /48 of IPv6; on this machine one address) and
+/// come to nothing, with twice as many at once after a pause. Those beyond it wait for their answer. So many take three
+/// percent of one core; of those that do come to an upgrade as many as there are may be answered, twice as many under way at once.
+pub const TLS_ADVANCES_PER_SECOND: usize = 100;
+
 /// What any other read before the upgrade counts at least.
 pub const HANDSHAKE_READ_BYTES: usize = 2 * 1024;
 

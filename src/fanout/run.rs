@@ -262,7 +262,7 @@ impl<'a> Bench<'a> {
                 _ => {}
             }
         }
-        self.network.begin_reading();
+        self.network.begin_reading(now);
         while self.network.read(now) {
             self.handle_events();
         }

@@ -13,7 +13,7 @@ use crate::config::Subnet;
 /// else for longer than what is done at once.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
-    networks: Turns<Turns<VecDeque<Token>>>,
+    networks: Turns<OfNetwork>,
 }
 
 impl Waiting {
@@ -22,16 +22,40 @@ impl Waiting {
     }
 
     pub(super) fn push(&mut self, address: IpAddr, token: Token) {
-        let addresses = self.networks.line(admission::network(address));
-        addresses.line(admission::place(address)).push_back(token);
+        let of_network = self.networks.line(admission::network(address));
+        of_network.push(address, token);
     }
 
     pub(super) fn pop(&mut self) -> Option<Token> {
-        let of_network = |addresses: &mut Turns<VecDeque<Token>>| {
-            addresses.next(VecDeque::pop_front, VecDeque::is_empty)
-        };
         self.networks
-            .next(of_network, |addresses| addresses.count == 0)
+            .next(OfNetwork::pop, |of_network| of_network.len() == 0)
+    }
+}
+
+/// Those of one network, whose addresses take turns.
+#[derive(Debug, Default)]
+pub(super) struct OfNetwork {
+    addresses: Turns<VecDeque<Token>>,
+}
+
+impl OfNetwork {
+    pub(super) fn len(&self) -> usize {
+        self.addresses.count
+    }
+
+    pub(super) fn push(&mut self, address: IpAddr, token: Token) {
+        let line = self.addresses.line(admission::place(address));
+        line.push_back(token);
+    }
+
+    pub(super) fn pop(&mut self) -> Option<Token> {
+        self.addresses.next(VecDeque::pop_front, VecDeque::is_empty)
+    }
+
+    pub(super) fn retain(&mut self, keeps: impl Fn(Token) -> bool) {
+        let lines = self.addresses.lines.values_mut();
+        lines.for_each(|line| line.retain(|token| keeps(*token)));
+        self.addresses.count = self.addresses.lines.values().map(VecDeque::len).sum();
     }
 }
 

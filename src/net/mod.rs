@@ -9,6 +9,7 @@
 
 mod access;
 mod admission;
+mod advances;
 mod agenda;
 mod arrivals;
 mod backoff;

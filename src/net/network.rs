@@ -12,7 +12,7 @@ use super::{
     agenda::Agenda,
     arrivals::Unfinished,
     channels::Channels,
-    connection::{Connection, Notice, Side, Turn},
+    connection::{Advance, Connection, Notice, Side, Turn},
     dialer::Dialer,
     kernel::Listener,
     listener::{Entrance, Listeners},
@@ -283,6 +283,10 @@ impl Network {
         if before.was_handshaking && !connection.is_handshaking() {
             let address = connection.counts_for();
             self.shared.admission.on_handshake_over(address);
+            let has_come_about = connection.advance == Advance::Taken && connection.is_open();
+            if let Some(address) = address.filter(|_| has_come_about) {
+                self.shared.advances.give_back(address, now);
+            }
         }
         self.agenda
             .note(connection, before.was_ended, &self.shared.limits);

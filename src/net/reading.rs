@@ -2,7 +2,13 @@
 
 use std::time::Instant;
 
-use super::{Readiness, Token, connection::Portion, network::Network};
+use slab::Slab;
+
+use super::{
+    Readiness, Token,
+    connection::{Advance, Connection, Portion},
+    network::Network,
+};
 use crate::config::limits;
 
 /// Bytes of the shared buffer that are not worked through yet, and whose they are.
@@ -75,7 +81,8 @@ impl Network {
     /// Begins to read what is noted by now: each connection once, or one with much to say would keep
     /// the others waiting. The rest has its turn in the next one. Those who have not upgraded yet have an allowance of
     /// their own, so that they cannot keep the others waiting, nor the others them.
-    pub(crate) fn begin_reading(&mut self) {
+    pub(crate) fn begin_reading(&mut self, now: Instant) {
+        self.advance_waiting(now);
         self.reading.open = Allowance {
             reads: self.agenda.to_read.len(),
             bytes: limits::READ_BYTES_PER_TURN,
@@ -100,6 +107,9 @@ impl Network {
         let Some(token) = token else {
             return false;
         };
+        if is_greeting && !self.advance(token, now) {
+            return true;
+        }
         let mut received = None;
         self.with(token, now, |connection, buffer, turn| {
             connection.is_noted_to_read = false;
@@ -127,6 +137,47 @@ impl Network {
         true
     }
 
+    /// Whether the TLS handshake of a connection may go on, where it has one. Otherwise it waits, and stays noted.
+    fn advance(&mut self, token: Token, now: Instant) -> bool {
+        let connection = self.connections.get_mut(token.slot());
+        let Some(connection) = connection.filter(|connection| connection.token() == token) else {
+            return true;
+        };
+        let Some(address) = connection.wants_advance() else {
+            return true;
+        };
+        if self.shared.advances.take(address, token, now) {
+            connection.advance = Advance::Taken;
+            return true;
+        }
+        connection.advance = Advance::Awaited;
+        let remote = connection.remote();
+        log::warn!(
+            "{remote} has to wait with TLS: too many of its network have begun it without an upgrade"
+        );
+        self.shared.counters.handshakes_delayed += 1;
+        let count = self.shared.admission.handshaking();
+        let connections = &self.connections;
+        let is_over = |token| !is_in_line(connections, token);
+        self.shared.advances.tidy(count, is_over);
+        false
+    }
+
+    /// Reads those who have waited for this and whose time has come.
+    fn advance_waiting(&mut self, now: Instant) {
+        loop {
+            let connections = &self.connections;
+            let is_over = |token| !is_in_line(connections, token);
+            let Some(token) = self.shared.advances.next(now, is_over) else {
+                return;
+            };
+            let connection = &mut self.connections[token.slot()];
+            connection.advance = Advance::Taken;
+            let address = connection.remote().ip();
+            self.agenda.to_greet.push(address, token);
+        }
+    }
+
     /// Works through received bytes up to the next event, which the node should answer before the rest.
     fn work(&mut self, mut unread: Unread, now: Instant) {
         let Portion { len, is_end, .. } = unread.portion;
@@ -142,4 +193,11 @@ impl Network {
             self.reading.unread = Some(unread);
         }
     }
+}
+
+/// Whether somebody still waits for the advance that it could not have at once.
+fn is_in_line(connections: &Slab<Connection>, token: Token) -> bool {
+    let connection = connections.get(token.slot());
+    let connection = connection.filter(|connection| connection.token() == token);
+    connection.is_some_and(Connection::awaits_advance)
 }

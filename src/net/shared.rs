@@ -3,8 +3,8 @@
 use std::time::Instant;
 
 use super::{
-    access::Access, admission::Admission, connection::Turn, contexts::Contexts, intake::Intake,
-    memory::SharedFrames, timer::Deadlines, token::Token,
+    access::Access, admission::Admission, advances::Advances, connection::Turn, contexts::Contexts,
+    intake::Intake, memory::SharedFrames, timer::Deadlines, token::Token,
 };
 use crate::{
     config::{Config, Limits, SlowPeer},
@@ -19,6 +19,7 @@ pub(super) struct Shared {
     pub(super) id: NodeId,
     pub(super) access: Access,
     pub(super) admission: Admission,
+    pub(super) advances: Advances,
     deadlines: Deadlines,
     contexts: Contexts,
     pub(super) frames: SharedFrames,
@@ -31,6 +32,7 @@ impl Shared {
         let limits = config.limits.clone();
         Self {
             admission: Admission::new(&limits),
+            advances: Advances::new(),
             intake: Intake::new(&limits),
             limits,
             slow_peer: config.slow_peer,
@@ -57,7 +59,8 @@ impl Shared {
 
     /// When the next connection has something due.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        self.deadlines.next()
+        let deadlines = [self.deadlines.next(), self.advances.next_deadline()];
+        deadlines.into_iter().flatten().min()
     }
 
     /// A connection whose deadline has come.

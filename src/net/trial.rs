@@ -95,7 +95,7 @@ impl Trial {
             }
         }
         self.network.accept(self.now);
-        self.network.begin_reading();
+        self.network.begin_reading(self.now);
         while self.network.read(self.now) {
             self.keep_events();
         }

@@ -284,7 +284,7 @@ impl Node {
             self.on_wake(now, output);
         }
         self.network.accept(now);
-        self.network.begin_reading();
+        self.network.begin_reading(now);
         while self.network.read(now) {
             self.handle_events(now, output);
         }

@@ -143,6 +143,11 @@ fn connections(text: &mut Text, snapshot: &Snapshot<'_>) {
         "How often a plain peer had to wait because it sent too fast.",
         counters.delayed,
     );
+    text.counter(
+        "handshake_delays_total",
+        "TLS handshakes that had to wait because too many of their network did not come to an upgrade.",
+        counters.handshakes_delayed,
+    );
     text.counter("pings_sent_total", "Pings sent.", counters.pings_sent);
     text.gauge(
         "held_bytes",

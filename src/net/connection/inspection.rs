@@ -44,7 +44,7 @@ impl Connection {
         Inspection {
             token: self.token,
             stage,
-            is_paused: self.is_paused(limits) || self.is_held(),
+            is_paused: self.is_paused(limits) || self.is_held() || self.awaits_advance(),
             is_in_tls_handshake: self.transport.is_handshaking(),
             pending_bytes: outbox.pending_bytes(),
             held_bytes: outbox.held_bytes(),

@@ -99,6 +99,15 @@ pub(crate) enum Side {
     },
 }
 
+/// Of what an accepted connection may make us compute before it upgrades, see
+/// [`Advances`](super::advances::Advances).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Advance {
+    Unasked,
+    Awaited,
+    Taken,
+}
+
 /// How a dialed connection leads to where it is to lead.
 #[derive(Debug)]
 pub(crate) struct Way {
@@ -172,6 +181,8 @@ pub(crate) struct Connection {
     pub(crate) is_noted_to_flush: bool,
     /// Noted to be read when its turn comes.
     pub(crate) is_noted_to_read: bool,
+    /// Whether its TLS handshake may be answered, kept by the network.
+    pub(crate) advance: Advance,
 }
 
 impl Connection {
@@ -279,6 +290,7 @@ impl Connection {
             noted_bytes: 0,
             is_noted_to_flush: false,
             is_noted_to_read: false,
+            advance: Advance::Unasked,
         };
         connection.set_deadline(Some(turn.now + timeout), turn);
         connection
@@ -370,6 +382,18 @@ impl Connection {
     pub(crate) fn is_handshaking(&self) -> bool {
         let is_under_way = matches!(self.phase, Phase::Request(_) | Phase::Introduction(_));
         self.side == Side::Accepted && is_under_way
+    }
+
+    /// The address that its TLS handshake is to be answered for, before anything of it is; those of a proxy are not bounded.
+    pub(crate) fn wants_advance(&self) -> Option<IpAddr> {
+        let begins = self.is_handshaking() && self.transport.is_handshaking();
+        let wants = begins && self.advance == Advance::Unasked;
+        self.counts_for().filter(|_| wants)
+    }
+
+    /// It is read when its advance has come, and not before.
+    pub(crate) fn awaits_advance(&self) -> bool {
+        self.is_handshaking() && self.advance == Advance::Awaited
     }
 
     pub(crate) fn is_unanswered(&self) -> bool {

@@ -2,7 +2,8 @@
 //! beside them, and who has to go when there is no room.
 
 use std::{
-    io::{ErrorKind, IoSlice},
+    io::{ErrorKind, IoSlice, Read as _, Write as _},
+    mem,
     net::{IpAddr, SocketAddr},
     ops::RangeInclusive,
     time::{Duration, Instant},
@@ -20,7 +21,9 @@ use crate::{
     Config,
     config::{
         Limits, TlsConfig,
-        limits::{HANDSHAKE_BYTES_PER_TURN, HANDSHAKE_READ_BYTES, TLS_STEP_BYTES},
+        limits::{
+            HANDSHAKE_BYTES_PER_TURN, HANDSHAKE_READ_BYTES, TLS_ADVANCES_PER_SECOND, TLS_STEP_BYTES,
+        },
     },
     net::simulated::{Host, Socket, Weather, World},
 };
@@ -216,6 +219,78 @@ fn who_begins_tls_beside_a_crowd_that_does_no_more_than_that_waits_for_no_more_t
         flood.iter_mut().for_each(Guest::listen);
         assert!(flood.iter().all(|guest| !guest.heard.is_empty()));
     }
+}
+
+/// Somebody who speaks TLS goes on as far as it is answered.
+fn go_on(client: &mut ClientConnection, guest: &mut Guest) {
+    guest.listen();
+    let heard = mem::take(&mut guest.heard);
+    let mut unread = &heard[..];
+    while !unread.is_empty() {
+        client.read_tls(&mut unread).expect("it is in memory");
+        client.process_new_packets().expect("it is TLS");
+    }
+    let mut said = Vec::new();
+    while client.wants_write() {
+        client.write_tls(&mut said).expect("it is in memory");
+    }
+    if !said.is_empty() {
+        guest.say(&said);
+    }
+}
+
+#[test]
+fn who_begins_tls_again_and_again_and_never_goes_on_is_answered_by_and_by() {
+    let certificate = Certificate::new(std::iter::empty());
+    let tls = certificate.of_node();
+    let mut scene = Scene::new("wss://10.0.0.1:8443", tls, Limits::default());
+    let hello = hello(&certificate);
+    let answered_of = |flood: &mut Vec<Guest>| {
+        flood.iter_mut().for_each(Guest::listen);
+        let answered = flood.iter().filter(|guest| !guest.heard.is_empty());
+        answered.count()
+    };
+    let at_once = 2 * TLS_ADVANCES_PER_SECOND;
+    let mut flood = Vec::new();
+    for _ in 0..at_once + 100 {
+        flood.push(scene.come(FLOOD, &hello));
+        scene.settle();
+    }
+    assert_eq!(answered_of(&mut flood), at_once);
+    // Elsewhere nobody waits, and many come one after the other, because they go on.
+    let elsewhere = OTHERS[1];
+    for _ in 0..at_once + 1 {
+        let name = NAME.try_into().expect("it is a name");
+        let client = ClientConnection::new(certificate.of_peer(), name);
+        let mut client = client.expect("it can begin");
+        client
+            .writer()
+            .write_all(&wire::request("/"))
+            .expect("it is in memory");
+        let mut guest = scene.come(elsewhere, &[]);
+        let mut answer = [0; 12];
+        for _ in 0..3 {
+            go_on(&mut client, &mut guest);
+            scene.settle();
+        }
+        go_on(&mut client, &mut guest);
+        let read = client.reader().read(&mut answer);
+        assert_eq!(read.expect("there is an answer"), answer.len());
+        assert_eq!(&answer, b"HTTP/1.1 101");
+    }
+    assert_eq!(answered_of(&mut flood), at_once);
+    scene.now += Duration::from_millis(100);
+    scene.settle();
+    let more = TLS_ADVANCES_PER_SECOND / 10;
+    assert_eq!(answered_of(&mut flood), at_once + more);
+    // Who has gone takes nothing of what there is for those who wait.
+    flood.truncate(at_once + more + 20);
+    scene.settle();
+    for _ in 0..2 {
+        scene.now += Duration::from_millis(100);
+        scene.settle();
+    }
+    assert_eq!(answered_of(&mut flood), flood.len());
 }
 
 /// Half of all places for each of two networks, which then have all of them.
