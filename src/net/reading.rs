@@ -70,6 +70,7 @@ impl Network {
         self.with(token, now, |connection, _, turn| {
             if is_readable || is_end {
                 connection.on_readable(is_end);
+                connection.leave_line(turn);
             }
             if is_writable || is_end {
                 return connection.on_writable(turn);
@@ -146,12 +147,16 @@ impl Network {
         let Some(address) = connection.wants_advance() else {
             return true;
         };
+        let remote = connection.remote();
         if self.shared.advances.take(address, token, now) {
             connection.advance = Advance::Taken;
             return true;
         }
         connection.advance = Advance::Awaited;
-        let remote = connection.remote();
+        self.with(token, now, |connection, _, turn| {
+            connection.leave_line(turn);
+            None
+        });
         log::warn!(
             "{remote} has to wait with TLS: too many of its network have begun it without an upgrade"
         );

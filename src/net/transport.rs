@@ -74,6 +74,11 @@ impl Transport {
         self.is_end_announced |= is_end;
     }
 
+    /// The poll has said that the other side sends no more, or that there is an error.
+    pub(crate) fn is_end_announced(&self) -> bool {
+        self.is_end_announced
+    }
+
     pub(crate) fn is_read_ended(&self) -> bool {
         self.is_read_ended
     }

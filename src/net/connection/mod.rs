@@ -396,6 +396,15 @@ impl Connection {
         self.is_handshaking() && self.advance == Advance::Awaited
     }
 
+    /// Ends if the other side has gone while its advance is awaited, which no read would show.
+    pub(crate) fn leave_line(&mut self, turn: &mut Turn<'_>) {
+        if self.awaits_advance() && self.transport.is_end_announced() {
+            let what = "ended before the TLS handshake could go on".to_owned();
+            self.reason.get_or_insert(CloseReason::Failed(what));
+            self.end(turn);
+        }
+    }
+
     pub(crate) fn is_unanswered(&self) -> bool {
         self.is_unanswered
     }

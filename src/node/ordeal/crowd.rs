@@ -286,6 +286,7 @@ fn who_begins_tls_again_and_again_and_never_goes_on_is_answered_by_and_by() {
     // Who has gone takes nothing of what there is for those who wait.
     flood.truncate(at_once + more + 20);
     scene.settle();
+    assert_eq!(scene.member.node.network.len(), flood.len());
     for _ in 0..2 {
         scene.now += Duration::from_millis(100);
         scene.settle();
