@@ -67,7 +67,7 @@
 //! | `subprotocol` | core | what two nodes agree on before they speak |
 //! | `net` | shell | connections: from sockets to whole messages and back; who is a neighbor, who is in which channel, whom to dial; knows nothing of what messages mean |
 //! | `net::access` | pure but for reading | who may come in, and as what: tokens with their rights, pages of browsers |
-//! | `net::{upgrade, introduction, tunnel, session, outbox, dialer, channels, admission, arrivals, intake, backoff, names, keepalive, spread, timer}` | pure | the decisions: no socket and no clock; of randomness only keys and masks, which must not be guessed |
+//! | `net::{upgrade, introduction, tunnel, session, outbox, dialer, channels, admission, arrivals, advances, intake, backoff, names, keepalive, spread, timer}` | pure | the decisions: no socket and no clock; of randomness only keys and masks, which must not be guessed |
 //! | `net::files` | shell | files that options name |
 //! | `net::tls` | shell | certificates and keys, from files; encrypting between `transport` and outbox, on sockets that others hold; what went wrong, in words |
 //! | `net::{kernel, transport, socket, listener, resolver}` | shell | the system calls; `kernel` is where sockets come from |
@@ -107,7 +107,7 @@
 //!   address; from then on it is one of its client, in every respect.
 //! - A handshake waits for no more than one of each other address: those that have not upgraded are read in turns by network
 //!   and address, little of it in one turn of the loop, and when they have all their places, whose address has most of
-//!   them gives one up.
+//!   them gives one up. To answer TLS takes long, so a network whose handshakes come to nothing waits for its next ones.
 //! - A plain peer that may listen is in the index of its channel from the upgrade until its slot is free.
 //! - What waits for a peer in user space is in its outbox, all of it, and counted. Tungstenite works on
 //!   a stream that queues every write at once, so its own buffer is always empty. With TLS, beside it are the
