@@ -4,6 +4,7 @@
 //! `ConnectingToProxy → Detour → Response → …`; accepted: the same from `Request` on, of some proxies from `Introduction` on. Any phase may go to `Ended` at once. What a connection knows it tells as [`Notice`]s;
 //! whom it tells is not its business.
 
+mod advancing;
 mod holding;
 #[cfg(any(test, fuzzing))]
 mod inspection;
@@ -20,6 +21,7 @@ use std::{
 
 use bytes::Bytes;
 
+pub(crate) use self::advancing::Advance;
 #[cfg(any(test, fuzzing))]
 pub(crate) use self::inspection::{Inspection, Stage};
 use self::introducing::Introduction;
@@ -97,15 +99,6 @@ pub(crate) enum Side {
     Status {
         is_local: bool,
     },
-}
-
-/// Of what an accepted connection may make us compute before it upgrades, see
-/// [`Advances`](super::advances::Advances).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Advance {
-    Unasked,
-    Awaited,
-    Taken,
 }
 
 /// How a dialed connection leads to where it is to lead.
@@ -382,27 +375,6 @@ impl Connection {
     pub(crate) fn is_handshaking(&self) -> bool {
         let is_under_way = matches!(self.phase, Phase::Request(_) | Phase::Introduction(_));
         self.side == Side::Accepted && is_under_way
-    }
-
-    /// The address that its TLS handshake is to be answered for, before anything of it is; those of a proxy are not bounded.
-    pub(crate) fn wants_advance(&self) -> Option<IpAddr> {
-        let begins = self.is_handshaking() && self.transport.is_handshaking();
-        let wants = begins && self.advance == Advance::Unasked;
-        self.counts_for().filter(|_| wants)
-    }
-
-    /// It is read when its advance has come, and not before.
-    pub(crate) fn awaits_advance(&self) -> bool {
-        self.is_handshaking() && self.advance == Advance::Awaited
-    }
-
-    /// Ends if the other side has gone while its advance is awaited, which no read would show.
-    pub(crate) fn leave_line(&mut self, turn: &mut Turn<'_>) {
-        if self.awaits_advance() && self.transport.is_end_announced() {
-            let what = "ended before the TLS handshake could go on".to_owned();
-            self.reason.get_or_insert(CloseReason::Failed(what));
-            self.end(turn);
-        }
     }
 
     pub(crate) fn is_unanswered(&self) -> bool {
