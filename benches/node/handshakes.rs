@@ -165,7 +165,7 @@ fn measure(keys: &Keys, times: usize, rounds: usize, hold: usize) -> Outcome<boo
     let mut is_met = true;
     println!(
         "| handshake | beside connections that say | a second | p99 alone | the flood elsewhere | beside it \
-         | of alone | of elsewhere | wanted |\n|---|---|---|---|---|---|---|---|---|"
+         | of elsewhere | of alone | wanted |\n|---|---|---|---|---|---|---|---|---|"
     );
     for case in &cases {
         let all = |figure: fn(&Round) -> f64| median(case.rounds.iter().map(figure));
@@ -180,9 +180,9 @@ fn measure(keys: &Keys, times: usize, rounds: usize, hold: usize) -> Outcome<boo
         let (kind, said) = (KINDS[case.kind], case.flood.said());
         println!(
             "| {kind} | {said} | {rate:.0} | {alone:.0} µs | {elsewhere:.0} µs | {beside:.0} µs \
-             | {of_alone:.2} | {of_elsewhere:.2} | {SLOWEST_MAX:.2} |"
+             | {of_elsewhere:.2} | {of_alone:.2} | {SLOWEST_MAX:.2} |"
         );
-        is_met &= of_elsewhere < SLOWEST_MAX;
+        is_met &= of_alone < SLOWEST_MAX;
     }
     println!();
     Ok(is_met)
