@@ -109,6 +109,7 @@ impl Network {
             return false;
         };
         if is_greeting && !self.advance(token, now) {
+            self.reading.greeting.charge(limits::HANDSHAKE_READ_BYTES);
             return true;
         }
         let mut received = None;
