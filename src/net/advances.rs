@@ -8,18 +8,20 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
+    iter,
     net::IpAddr,
     time::Instant,
 };
 
-use super::{admission, arrivals::OfNetwork, token::Token};
+use super::{
+    admission,
+    arrivals::{self, OfNetwork},
+    token::Token,
+};
 use crate::{
     config::{Subnet, limits::TLS_ADVANCES_PER_SECOND},
     rate::Rates,
 };
-
-/// So many of those who wait may be over before they are looked for.
-const OVER_MAX: usize = 64;
 
 #[derive(Debug)]
 pub(super) struct Advances {
@@ -67,11 +69,7 @@ impl Advances {
     pub(super) fn give_back(&mut self, address: IpAddr, now: Instant) {
         let network = admission::network(address);
         self.rates.give_back(network, 1);
-        if let Some(line) = self.lines.get_mut(&network) {
-            self.due.remove(&(line.due, network));
-            line.due = line.due.min(now);
-            self.due.insert((line.due, network));
-        }
+        self.put_off(network, now);
     }
 
     /// When there may be one for somebody who waits.
@@ -83,44 +81,46 @@ impl Advances {
     pub(super) fn next(&mut self, now: Instant, is_over: impl Fn(Token) -> bool) -> Option<Token> {
         loop {
             let (_, network) = *self.due.first().filter(|(due, _)| *due <= now)?;
-            self.due.pop_first();
+            if let Some(later) = self.rates.wait_for(network, 1, now) {
+                self.put_off(network, later);
+                continue;
+            }
             let line = self.lines.get_mut(&network)?;
-            let later = self.rates.wait_for(network, 1, now);
-            let token = match later {
-                Some(_) => None,
-                None => std::iter::from_fn(|| line.waiting.pop()).find(|token| !is_over(*token)),
+            let mut waiting = iter::from_fn(|| line.waiting.pop());
+            let Some(token) = waiting.find(|token| !is_over(*token)) else {
+                self.lines.remove(&network);
+                self.due.pop_first();
+                continue;
             };
-            match (later, token) {
-                (None, None) => {
-                    self.lines.remove(&network);
-                    continue;
-                }
-                (None, Some(_)) => _ = self.rates.take(network, 1, now),
-                (Some(_), _) => {}
-            }
-            line.due = later.unwrap_or(now);
-            self.due.insert((line.due, network));
-            if token.is_some() {
-                return token;
-            }
+            self.rates.take(network, 1, now);
+            self.put_off(network, now);
+            return Some(token);
+        }
+    }
+
+    /// The next of a network may have one then and not before, if anybody waits.
+    fn put_off(&mut self, network: Subnet, due: Instant) {
+        if let Some(line) = self.lines.get_mut(&network) {
+            self.due.remove(&(line.due, network));
+            line.due = due;
+            self.due.insert((due, network));
         }
     }
 
     /// Forgets those who do not want one any more, if they may be most; of those who wait `count` do at most.
     pub(super) fn tidy(&mut self, count: usize, is_over: impl Fn(Token) -> bool) {
         let waiting: usize = self.lines.values().map(|line| line.waiting.len()).sum();
-        if waiting <= 2 * count + OVER_MAX {
-            return;
-        }
-        for line in self.lines.values_mut() {
-            line.waiting.retain(|token| !is_over(token));
+        if arrivals::are_mostly_over(waiting, count) {
+            for line in self.lines.values_mut() {
+                line.waiting.retain(|token| !is_over(token));
+            }
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::{iter, time::Duration};
+    use std::time::Duration;
 
     use super::*;
     use crate::net::token::Generation;
@@ -192,7 +192,7 @@ mod tests {
             advances.tidy(slot / 100, is_over);
         }
         let count: usize = advances.lines.values().map(|line| line.waiting.len()).sum();
-        assert!(count <= 2 * 99 + OVER_MAX, "{count}");
+        assert!(count <= 2 * 99 + arrivals::OVER_MAX, "{count}");
         for slot in [100, 200] {
             advances.give_back(of(113, 1), now);
             assert_eq!(advances.next(now, is_over), Some(token(slot)));

@@ -125,12 +125,17 @@ pub(super) struct Unfinished {
 }
 
 /// So many may be over before they are looked for.
-const OVER_MAX: usize = 64;
+pub(super) const OVER_MAX: usize = 64;
+
+/// Of so many that are kept, whether more may be over than the `count` that are not, at most.
+pub(super) fn are_mostly_over(kept: usize, count: usize) -> bool {
+    kept > 2 * count + OVER_MAX
+}
 
 impl Unfinished {
     /// Adds one; `count` of them are not over, and `is_over` tells which are.
     pub(super) fn push(&mut self, token: Token, count: usize, is_over: impl Fn(Token) -> bool) {
-        if self.tokens.len() > 2 * count + OVER_MAX {
+        if are_mostly_over(self.tokens.len(), count) {
             self.tokens.retain(|token| !is_over(*token));
         }
         self.tokens.push_back(token);

@@ -212,12 +212,9 @@ fn who_begins_tls_beside_a_crowd_that_does_no_more_than_that_waits_for_no_more_t
         });
         // A crowd that is new as well has the first turn.
         assert!(turns <= TURNS_OF_A_GUEST + 1, "{turns}");
-        flood.iter_mut().for_each(Guest::listen);
-        let answered = flood.iter().filter(|guest| !guest.heard.is_empty());
-        assert!(answered.count() <= turns * steps_of_a_turn);
+        assert!(count_answered(&mut flood) <= turns * steps_of_a_turn);
         scene.settle();
-        flood.iter_mut().for_each(Guest::listen);
-        assert!(flood.iter().all(|guest| !guest.heard.is_empty()));
+        assert_eq!(count_answered(&mut flood), flood.len());
     }
 }
 
@@ -245,18 +242,13 @@ fn who_begins_tls_again_and_again_and_never_goes_on_is_answered_by_and_by() {
     let tls = certificate.of_node();
     let mut scene = Scene::new("wss://10.0.0.1:8443", tls, Limits::default());
     let hello = hello(&certificate);
-    let answered_of = |flood: &mut Vec<Guest>| {
-        flood.iter_mut().for_each(Guest::listen);
-        let answered = flood.iter().filter(|guest| !guest.heard.is_empty());
-        answered.count()
-    };
     let at_once = 2 * TLS_ADVANCES_PER_SECOND;
     let mut flood = Vec::new();
     for _ in 0..at_once + 100 {
         flood.push(scene.come(FLOOD, &hello));
         scene.settle();
     }
-    assert_eq!(answered_of(&mut flood), at_once);
+    assert_eq!(count_answered(&mut flood), at_once);
     // Elsewhere nobody waits, and many come one after the other, because they go on.
     let elsewhere = OTHERS[1];
     for _ in 0..at_once + 1 {
@@ -278,11 +270,11 @@ fn who_begins_tls_again_and_again_and_never_goes_on_is_answered_by_and_by() {
         assert_eq!(read.expect("there is an answer"), answer.len());
         assert_eq!(&answer, b"HTTP/1.1 101");
     }
-    assert_eq!(answered_of(&mut flood), at_once);
+    assert_eq!(count_answered(&mut flood), at_once);
     scene.now += Duration::from_millis(100);
     scene.settle();
     let more = TLS_ADVANCES_PER_SECOND / 10;
-    assert_eq!(answered_of(&mut flood), at_once + more);
+    assert_eq!(count_answered(&mut flood), at_once + more);
     // Who has gone takes nothing of what there is for those who wait.
     flood.truncate(at_once + more + 20);
     scene.settle();
@@ -291,7 +283,7 @@ fn who_begins_tls_again_and_again_and_never_goes_on_is_answered_by_and_by() {
         scene.now += Duration::from_millis(100);
         scene.settle();
     }
-    assert_eq!(answered_of(&mut flood), flood.len());
+    assert_eq!(count_answered(&mut flood), flood.len());
 }
 
 /// Half of all places for each of two networks, which then have all of them.
@@ -304,6 +296,14 @@ fn floods(scene: &mut Scene, networks: RangeInclusive<u8>, of_each: usize) -> Ve
     }
     scene.settle();
     flood
+}
+
+fn count_answered(guests: &mut [Guest]) -> usize {
+    guests.iter_mut().for_each(Guest::listen);
+    guests
+        .iter()
+        .filter(|guest| !guest.heard.is_empty())
+        .count()
 }
 
 fn count_ended(guests: &mut [Guest]) -> usize {
